@@ -1,0 +1,42 @@
+//! The arenas and rules presets that are built into every binary.
+//!
+//! In: nothing. Out: file names and texts, and rulesets made of them.
+//! *Invariant:* a text here has passed the same checks as a file from a folder (a test loads them all).
+//! A server's `--assets` folder adds to these and replaces them by name.
+
+use std::sync::Arc;
+
+use crate::sim::rules::Ruleset;
+
+/// Built-in arenas: file name and text.
+pub const ARENAS: [(&str, &str); 1] = [("arenas/open.ron", include_str!("../../assets/arenas/open.ron"))];
+
+/// Built-in rules presets: file name and text.
+pub const RULES: [(&str, &str); 2] = [
+    ("rules/standard.ron", include_str!("../../assets/rules/standard.ron")),
+    ("rules/sprint.ron", include_str!("../../assets/rules/sprint.ron")),
+];
+
+/// A built-in ruleset; `None` when there is no preset of that name.
+pub fn ruleset(name: &str) -> Option<Arc<Ruleset>> {
+    let file = format!("rules/{name}.ron");
+    let (file, text) = RULES.iter().find(|(known, _)| *known == file)?;
+    let (arena_file, arena) = ARENAS[0];
+    Some(Ruleset::parse(file, text, arena_file, arena).expect("built-in assets pass their own checks"))
+}
+
+/// The standard rules, for samples and tests that need any.
+pub fn sample_ruleset() -> Arc<Ruleset> {
+    ruleset("standard").expect("there is a preset called standard")
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn every_built_in_preset_loads_under_its_own_name() {
+        for (file, _) in super::RULES {
+            let name = file.trim_start_matches("rules/").trim_end_matches(".ron");
+            assert_eq!(super::ruleset(name).unwrap().name(), name);
+        }
+    }
+}

@@ -1,0 +1,181 @@
+//! The rules of the game: a pure simulation of many matches in one `World`.
+//!
+//! In: per match and tick, an input per seat and "start". Out: state, and the events of the tick.
+//! *Invariant:* no clock, socket, file, thread or global; randomness by seed, purpose and tick.
+//! *Invariant:* a match never reads another match's state: alone or among a thousand, the same hashes.
+//! *Invariant:* server, prediction, pilots' views, bots and the replay verifier run exactly this.
+//! Start reading at [`SimPlugin`] (the one chain that orders a tick) and the doors below it.
+
+pub mod bullets;
+pub mod combat;
+pub mod fields;
+pub mod list;
+pub mod modes;
+pub mod pilot;
+pub mod rng;
+pub mod round;
+pub mod rules;
+pub mod ships;
+mod sine;
+pub mod state;
+pub mod units;
+
+use std::sync::Arc;
+
+use bevy_app::{App, Plugin};
+use bevy_ecs::prelude::*;
+use bevy_ecs::schedule::{ScheduleLabel, SingleThreadedExecutor};
+
+use fields::Audience;
+use rules::Ruleset;
+use state::{
+    Bullets, Events, Inputs, LoadError, MatchParts, MatchRef, Round, Saved, Scores, Setup, Ships, TickStart, View,
+};
+
+/// Version of the rules' behaviour. Raised by every change that can alter any hash; a replay of another
+/// version is not verified.
+pub const SIM_VERSION: u32 = 1;
+
+/// One tick of every match in the world.
+#[derive(ScheduleLabel, Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct SimTick;
+
+/// Adds [`SimTick`] to an `App` (the shard's) or, through [`SimPlugin::world`], makes a bare world of it.
+pub struct SimPlugin;
+
+impl Plugin for SimPlugin {
+    fn build(&self, app: &mut App) {
+        app.add_schedule(Self::schedule());
+    }
+}
+
+impl SimPlugin {
+    /// A world of its own for whoever has no `App`: clients, bots, the verifier, tests.
+    pub fn world() -> World {
+        let mut world = World::new();
+        world.add_schedule(Self::schedule());
+        world
+    }
+
+    /// The one place that orders a tick.
+    fn schedule() -> Schedule {
+        let mut schedule = Schedule::new(SimTick);
+        schedule.set_executor(SingleThreadedExecutor::new());
+        schedule.add_systems(
+            (
+                begin_tick,
+                ships::apply_inputs,
+                ships::move_ships,
+                ships::collide_ships,
+                bullets::fire_guns,
+                combat::resolve_hits,
+                combat::advance_phase,
+            )
+                .chain(),
+        );
+        schedule
+    }
+}
+
+fn begin_tick(mut matches: Query<(&mut Round, &mut Events)>) {
+    for (mut round, mut events) in &mut matches {
+        round.tick = round.tick.plus(1);
+        events.0.clear();
+    }
+}
+
+/// Names a match inside one world. Not state, never sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct MatchKey(Entity);
+
+impl From<Entity> for MatchKey {
+    fn from(entity: Entity) -> Self {
+        MatchKey(entity)
+    }
+}
+
+/// Opens a match: seats filled with ships at their spawn points, phase `Waiting`, tick 0.
+///
+/// `seats` must be 2 to 8; anything else is our own mistake and asserts.
+pub fn open(world: &mut World, seed: u64, seats: u8, ruleset: Arc<Ruleset>) -> MatchKey {
+    assert!((units::SEATS_MIN..=units::SEATS_MAX).contains(&usize::from(seats)), "a match has 2 to 8 seats");
+    let setup = Setup { seed, seats, ruleset };
+    let (mut ships, mut scores) = (Ships::default(), Scores::default());
+    combat::prepare_ships(&setup, 0, &mut ships, &mut scores);
+    let parts = (setup, Round::default(), ships, scores, Bullets::default(), Events::default());
+    MatchKey(world.spawn((parts, Inputs::default(), TickStart::default())).id())
+}
+
+/// Advances every match in the world by one tick, with the inputs that [`set_inputs`] left.
+pub fn tick(world: &mut World) {
+    world.run_schedule(SimTick);
+}
+
+/// Sets what the next tick applies to this match. Unknown matches are ignored: they have just closed.
+pub fn set_inputs(world: &mut World, key: MatchKey, inputs: Inputs) {
+    if let Some(mut slot) = world.get_mut::<Inputs>(key.0) {
+        *slot = inputs;
+    }
+}
+
+/// Borrows a match's state; `None` when there is no such match.
+pub fn get(world: &World, key: MatchKey) -> Option<MatchRef<'_>> {
+    let entity = world.get_entity(key.0).ok()?;
+    entity.get_components::<MatchParts>().ok().map(MatchRef::from)
+}
+
+/// Everything, as bytes for [`load`].
+pub fn save(world: &World, key: MatchKey) -> Option<Vec<u8>> {
+    get(world, key).map(|m| m.save())
+}
+
+/// Replaces a match's state by a saved one of the same setup.
+///
+/// # Errors
+/// When the bytes do not fit; the match is then unchanged.
+pub fn load(world: &mut World, key: MatchKey, bytes: &[u8]) -> Result<(), LoadError> {
+    let setup = world.get::<Setup>(key.0).ok_or(LoadError::NoMatch)?;
+    let saved = Saved::read(bytes, setup)?;
+    let mut entity = world.get_entity_mut(key.0).map_err(|_| LoadError::NoMatch)?;
+    entity.insert((saved.round, saved.ships, saved.scores, saved.bullets));
+    Ok(())
+}
+
+/// Hash of all state.
+pub fn hash(world: &World, key: MatchKey) -> Option<u64> {
+    get(world, key).map(|m| m.hash())
+}
+
+/// What `audience` may see.
+pub fn view(world: &World, key: MatchKey, audience: Audience) -> Option<View> {
+    get(world, key).map(|m| m.view(audience))
+}
+
+/// Replaces a match's state by what a view says; what it does not say becomes zero.
+///
+/// # Errors
+/// When the view holds values that the match cannot have; the match is then unchanged.
+pub fn load_view(world: &mut World, key: MatchKey, view: &View) -> Result<(), LoadError> {
+    let mut entity = world.get_entity_mut(key.0).map_err(|_| LoadError::NoMatch)?;
+    let setup = entity.get::<Setup>().ok_or(LoadError::NoMatch)?;
+    if !view.fits(setup) {
+        return Err(LoadError::Values);
+    }
+    let parts = entity.get_components_mut::<(&mut Round, &mut Ships, &mut Scores, &mut Bullets)>();
+    let (mut round, mut ships, mut scores, mut bullets) = parts.map_err(|_| LoadError::NoMatch)?;
+    *round = view.round;
+    ships.0 = view.ships;
+    scores.0 = view.scores;
+    bullets.0 = view.bullets;
+    Ok(())
+}
+
+/// Hash of what `audience` receives.
+pub fn view_hash(world: &World, key: MatchKey, audience: Audience) -> Option<u32> {
+    get(world, key).map(|m| m.view_hash(m.public_hash(), audience))
+}
+
+/// Ends a match and frees its memory.
+pub fn close(world: &mut World, key: MatchKey) {
+    world.despawn(key.0);
+}
