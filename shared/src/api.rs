@@ -1,0 +1,179 @@
+//! HTTP bodies that a client also needs, and the rule for names.
+//!
+//! In and out: JSON through serde. Binary values are base64 (standard alphabet, padded), hashes 16 hex digits.
+//! *Invariant:* request bodies refuse unknown fields, so a misspelt option is an error and not a default.
+//! Start reading at [`QuickplayRequest`].
+
+use serde::{Deserialize, Serialize};
+
+use crate::sim::units::MatchId;
+
+/// Most characters in a name.
+pub const NAME_CHARS_MAX: usize = 16;
+/// Most characters in a quickplay group.
+pub const GROUP_CHARS_MAX: usize = 32;
+
+/// `POST /v1/quickplay`: joins the oldest open match with the same mode, rules, seats and group, or opens one.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct QuickplayRequest {
+    pub name: String,
+    pub mode: String,
+    /// 2 to 8; 4 when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seats: Option<u8>,
+    /// Name of a rules preset; `standard` when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rules: Option<String>,
+    /// Only players with the same group meet; absent is a group of its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub group: Option<String>,
+}
+
+/// Answer to quickplay and to a ticket request.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TicketAnswer {
+    pub match_id: MatchId,
+    pub seat: u8,
+    /// Seats of the match in all.
+    pub seats: u8,
+    /// Fetch the text from `/v1/rules/{hash}`.
+    pub rules_hash: String,
+    /// Of wire and grid; a client with another one must update.
+    pub fingerprint: String,
+    /// base64 of a netcode 1.02 connect token, good for one connection within 15 s.
+    pub connect_token: String,
+    /// base64 of 32 bytes: buys a fresh ticket for this seat while the match lasts.
+    pub seat_secret: String,
+    /// Where the connect token leads.
+    pub udp: String,
+}
+
+/// `POST /v1/matches/{id}/tickets`: a fresh ticket for a seat already held.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TicketRequest {
+    pub seat_secret: String,
+}
+
+/// A finished match, as `GET /v1/matches/{id}` answers it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MatchSummary {
+    pub match_id: MatchId,
+    pub mode: String,
+    pub rules: String,
+    pub rules_hash: String,
+    pub arena: String,
+    /// Unix time in milliseconds.
+    pub started_ms: u64,
+    pub ended_ms: u64,
+    pub ticks: u32,
+    pub rounds: u8,
+    /// Seat of the winner; null when the top places are equal.
+    pub winner: Option<u8>,
+    pub seats: Vec<SeatSummary>,
+    /// Where the replay can be downloaded.
+    pub replay: String,
+}
+
+/// One seat of a finished match.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SeatSummary {
+    pub seat: u8,
+    pub name: String,
+    pub pilot: bool,
+    pub left: bool,
+    pub placement: u8,
+    pub rounds_won: u8,
+    pub kills: u8,
+    pub deaths: u8,
+    pub assists: u8,
+    pub shots: u16,
+    pub hits: u16,
+    pub survival_ticks: u32,
+    pub streak_longest: u8,
+}
+
+/// `GET /v1/matches?limit=`: newest first.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MatchList {
+    pub matches: Vec<MatchSummary>,
+}
+
+/// Any refusal: `code` is stable for programs, `message` is for people.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ErrorBody {
+    pub code: String,
+    pub message: String,
+}
+
+/// `GET /version`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Version {
+    pub version: String,
+    pub commit: String,
+    pub sim_version: u32,
+    pub fingerprint: String,
+}
+
+/// Why a name is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NameError {
+    #[error("a name has 1 to 16 characters")]
+    Length,
+    #[error("a name has no control, direction or invisible characters, and no space at either end")]
+    Characters,
+}
+
+/// Checks a player's name: 1 to 16 characters, none of them control, direction-changing or invisible.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn check_name(name: &str) -> Result<(), NameError> {
+    let count = name.chars().count();
+    if count == 0 || count > NAME_CHARS_MAX {
+        return Err(NameError::Length);
+    }
+    let trimmed = name.trim().len() == name.len();
+    if trimmed && name.chars().all(is_plain) { Ok(()) } else { Err(NameError::Characters) }
+}
+
+/// Whether a character may stand in a name: visible, and without power over the text around it.
+fn is_plain(c: char) -> bool {
+    !c.is_control()
+        && !matches!(c,
+            '\u{00ad}' | '\u{034f}' | '\u{061c}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}'
+            | '\u{180b}'..='\u{180f}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
+            | '\u{2060}'..='\u{206f}' | '\u{3164}' | '\u{fe00}'..='\u{fe0f}' | '\u{feff}'
+            | '\u{ffa0}' | '\u{fff0}'..='\u{fffb}' | '\u{e0000}'..='\u{e0fff}')
+}
+
+/// A 64-bit hash or fingerprint as 16 hex digits.
+pub fn hex(value: u64) -> String {
+    format!("{value:016x}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_short_visible_and_harmless() {
+        for good in ["a", "Ada Lovelace", "żółw", "玩家一号", "x_X_sniper_X_x_1"] {
+            assert_eq!(check_name(good), Ok(()), "{good}");
+        }
+        for (bad, why) in [
+            ("", NameError::Length),
+            ("seventeen letters", NameError::Length),
+            ("tab\tbed", NameError::Characters),
+            ("\u{202e}live", NameError::Characters),
+            ("a\u{2066}b", NameError::Characters),
+            ("a\u{200b}b", NameError::Characters),
+            (" a", NameError::Characters),
+            ("a ", NameError::Characters),
+            ("\u{0}", NameError::Characters),
+        ] {
+            assert_eq!(check_name(bad), Err(why), "{bad:?}");
+        }
+    }
+}

@@ -1,0 +1,153 @@
+//! Control messages: everything reliable, in two closed enums.
+//!
+//! In and out through [`ToServer::decode`] and [`ToClient::encode`] (and their opposites), by `codec`.
+//! *Invariant:* no message from a client is longer than [`CLIENT_MESSAGE_BYTES_MAX`]; none at all is sliced.
+//! Adding a message: its variant, and its sample below (a test counts both).
+
+use serde::{Deserialize, Serialize};
+
+use super::{CLIENT_MESSAGE_BYTES_MAX, MESSAGE_BYTES_MAX, WireError, codec};
+use crate::sim::units::MatchId;
+
+/// From a client.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ToServer {
+    /// The client has the rules and understands the wire: hot datagrams may begin.
+    Ready {
+        fingerprint: u64,
+        /// Snapshots a second: 15, 30 or 60; anything else counts as 30.
+        snapshots_per_s: u8,
+    },
+    /// The player leaves for good; a pilot takes over, the seat is given up.
+    Leave,
+}
+
+/// From the server.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ToClient {
+    /// First message on a connection: where one is.
+    Welcome { match_id: MatchId, seat: u8, seats: u8, rules_hash: u64 },
+    /// Who flies which seat; sent again whenever that changes.
+    Roster { seats: Vec<RosterSeat> },
+    /// The match is over and its record is safe on disk.
+    Result { winner: Option<u8>, seats: Vec<ResultSeat> },
+    /// The connection ends, and why. Nothing follows.
+    Closing { reason: CloseReason },
+}
+
+/// One seat as everyone may see it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RosterSeat {
+    /// Empty while the seat is free.
+    pub name: String,
+    pub pilot: bool,
+}
+
+/// One seat of a result.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ResultSeat {
+    pub placement: u8,
+    pub rounds_won: u8,
+    pub kills: u8,
+    pub deaths: u8,
+    pub assists: u8,
+    pub shots: u16,
+    pub hits: u16,
+    pub survival_ticks: u32,
+    pub streak_longest: u8,
+}
+
+/// Why the server ends a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum CloseReason {
+    /// The match is over; the result came before.
+    MatchOver,
+    /// Nothing was heard for five seconds.
+    Silent,
+    /// The same seat was taken by a newer connection.
+    Replaced,
+    /// The player left.
+    Left,
+    /// Client and server do not speak the same wire.
+    Outdated,
+    /// The client sent what no client sends.
+    Misbehaved,
+    /// The match was ended without a result.
+    Voided,
+    /// The server is shutting down.
+    ShuttingDown,
+}
+
+impl CloseReason {
+    /// For reports and logs.
+    pub fn name(self) -> &'static str {
+        match self {
+            CloseReason::MatchOver => "match_over",
+            CloseReason::Silent => "silent",
+            CloseReason::Replaced => "replaced",
+            CloseReason::Left => "left",
+            CloseReason::Outdated => "outdated",
+            CloseReason::Misbehaved => "misbehaved",
+            CloseReason::Voided => "voided",
+            CloseReason::ShuttingDown => "shutting_down",
+        }
+    }
+}
+
+impl ToServer {
+    /// # Errors
+    /// None in practice: the variants are bounded below the limit.
+    pub fn encode(&self) -> Result<Vec<u8>, WireError> {
+        codec::encode::<CLIENT_MESSAGE_BYTES_MAX>(self)
+    }
+
+    /// # Errors
+    /// What is wrong with the bytes.
+    pub fn decode(bytes: &[u8]) -> Result<Self, WireError> {
+        codec::decode::<_, CLIENT_MESSAGE_BYTES_MAX>(bytes)
+    }
+}
+
+impl ToClient {
+    /// # Errors
+    /// [`WireError::TooLong`] when the names in a roster were not checked before.
+    pub fn encode(&self) -> Result<Vec<u8>, WireError> {
+        codec::encode::<MESSAGE_BYTES_MAX>(self)
+    }
+
+    /// # Errors
+    /// What is wrong with the bytes.
+    pub fn decode(bytes: &[u8]) -> Result<Self, WireError> {
+        codec::decode::<_, MESSAGE_BYTES_MAX>(bytes)
+    }
+}
+
+/// One of each message, encoded: the fingerprint hashes them, the golden test compares them.
+pub fn samples() -> Vec<(&'static str, Vec<u8>)> {
+    let roster =
+        vec![RosterSeat { name: "Ada".into(), pilot: false }, RosterSeat { name: "Pilot 2".into(), pilot: true }];
+    let result = ResultSeat {
+        placement: 1,
+        rounds_won: 5,
+        kills: 9,
+        deaths: 3,
+        assists: 2,
+        shots: 300,
+        hits: 21,
+        survival_ticks: 70_000,
+        streak_longest: 4,
+    };
+    let to_server = [
+        ("ToServer::Ready", ToServer::Ready { fingerprint: 0x0123_4567_89ab_cdef, snapshots_per_s: 30 }),
+        ("ToServer::Leave", ToServer::Leave),
+    ];
+    let to_client = [
+        ("ToClient::Welcome", ToClient::Welcome { match_id: MatchId(7), seat: 3, seats: 4, rules_hash: 9 }),
+        ("ToClient::Roster", ToClient::Roster { seats: roster }),
+        ("ToClient::Result", ToClient::Result { winner: Some(1), seats: vec![result] }),
+        ("ToClient::Closing", ToClient::Closing { reason: CloseReason::ShuttingDown }),
+    ];
+    let up = to_server.into_iter().filter_map(|(name, message)| Some((name, message.encode().ok()?)));
+    let down = to_client.into_iter().filter_map(|(name, message)| Some((name, message.encode().ok()?)));
+    up.chain(down).collect()
+}

@@ -1,0 +1,86 @@
+//! What travels: kinds of traffic, limits, and the fingerprint that both ends compare.
+//!
+//! Hot datagrams (first byte ≥ 0x80, ours): inputs up, snapshots down; unreliable, never fragmented.
+//! Control messages (renet packets, first byte 0 to 4): join, roster, results; reliable.
+//! *Invariant:* decoding arbitrary bytes never panics and never allocates above [`DECODE_BYTES_MAX`].
+//! *Invariant:* trailing bytes are an error everywhere.
+//! Start reading at the constants, then [`snapshot`] and [`input`].
+
+pub mod bits;
+pub mod codec;
+pub mod filter;
+pub mod input;
+pub mod message;
+pub mod snapshot;
+
+use crate::sim::fields::{Field, Fields};
+use crate::sim::rng::Hasher;
+use crate::sim::state::{Bullet, Round, Score, Ship};
+use crate::sim::units::{ANGLE_STEPS, POSITION_PER_UNIT, TICKS_PER_SECOND, VELOCITY_PER_UNIT};
+
+/// Payload of one datagram at most: fits any path with an MTU of 1,200 after netcode, UDP and IP headers.
+pub const DATAGRAM_BYTES_MAX: usize = 1150;
+/// A control message at most. Under renet's slice size, so no honest control message is ever sliced.
+pub const MESSAGE_BYTES_MAX: usize = 1100;
+/// A control message from a client at most; the longest one there is has 13 bytes.
+pub const CLIENT_MESSAGE_BYTES_MAX: usize = 64;
+/// What decoding one datagram or message may allocate at most (a view is a value; only names allocate).
+pub const DECODE_BYTES_MAX: usize = 8 * 1024;
+
+/// First byte of a snapshot.
+pub const KIND_SNAPSHOT: u8 = 0x80;
+/// First byte of an input datagram.
+pub const KIND_INPUT: u8 = 0x81;
+
+/// The one control channel: reliable, ordered.
+pub const CONTROL_CHANNEL: u8 = 0;
+/// Memory that one side of the control channel may hold. A client that lets this much pile up is closed.
+pub const CONTROL_CHANNEL_BYTES_MAX: usize = 64 * 1024;
+
+const _: () =
+    assert!(MESSAGE_BYTES_MAX < 1200, "renet slices messages above 1,200 bytes, and the filter refuses slices");
+const _: () = assert!(DATAGRAM_BYTES_MAX <= 1300, "netcode payload limit");
+
+/// Something a peer sent does not decode. Says what, for a counter; never trusted further.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum WireError {
+    #[error("ends early")]
+    Truncated,
+    #[error("has bytes left over")]
+    Trailing,
+    #[error("is not of a known kind")]
+    Kind,
+    #[error("holds a value out of range")]
+    Range,
+    #[error("is longer than allowed")]
+    TooLong,
+}
+
+/// Whether the first byte says that a payload is a hot datagram and not a renet packet.
+pub fn is_hot(payload: &[u8]) -> bool {
+    payload.first().is_some_and(|kind| *kind >= 0x80)
+}
+
+/// Hash of the wire schema and the grid. Two builds with equal fingerprints understand each other.
+///
+/// Derived, never maintained by hand: the field tables, the grid, and one encoded sample of every message
+/// and datagram. Rules and arenas are data of a match and not part of it.
+pub fn fingerprint() -> u64 {
+    let mut hasher = Hasher::new(0);
+    for number in [POSITION_PER_UNIT, VELOCITY_PER_UNIT, i32::from(ANGLE_STEPS), TICKS_PER_SECOND as i32] {
+        hasher.add(number as u32);
+    }
+    for table in [Round::TABLE, Ship::TABLE, Score::TABLE, Bullet::TABLE] {
+        table.iter().for_each(|field| add_field(&mut hasher, field));
+    }
+    for (name, bytes) in message::samples().into_iter().chain(snapshot::samples()).chain(input::samples()) {
+        hasher.add_bytes(name.as_bytes());
+        hasher.add_bytes(&bytes);
+    }
+    hasher.finish()
+}
+
+fn add_field(hasher: &mut Hasher, field: &Field) {
+    hasher.add_bytes(field.name.as_bytes());
+    hasher.add(u32::from(field.bits) << 8 | u32::from(field.signed) << 4 | field.visible as u32);
+}
