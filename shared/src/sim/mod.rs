@@ -88,6 +88,13 @@ fn begin_tick(mut matches: Query<(&mut Round, &mut Events)>) {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct MatchKey(Entity);
 
+impl MatchKey {
+    /// The entity, for an owner that hangs components of its own on it.
+    pub fn entity(self) -> Entity {
+        self.0
+    }
+}
+
 impl From<Entity> for MatchKey {
     fn from(entity: Entity) -> Self {
         MatchKey(entity)

@@ -38,7 +38,8 @@ impl InputDatagram {
     /// Every input with its tick, oldest first.
     pub fn inputs(&self) -> impl Iterator<Item = (Tick, Input)> + '_ {
         let first = self.newest.0 - u32::from(self.count.saturating_sub(1));
-        self.inputs[..usize::from(self.count)].iter().zip(first..).map(|(input, tick)| (Tick(tick), *input))
+        // Not `zip(first..)`: an open range would overflow behind the last possible tick.
+        self.inputs[..usize::from(self.count)].iter().enumerate().map(move |(i, input)| (Tick(first + i as u32), *input))
     }
 
     pub fn encode(&self, out: &mut Vec<u8>) {

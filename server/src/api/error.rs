@@ -1,0 +1,196 @@
+//! Refusals, and extractors that refuse with them.
+//!
+//! In: what went wrong. Out: a status and an [`ErrorBody`]: a stable code for programs, a sentence for people.
+//! *Invariant:* a code, once released, keeps its meaning and its status.
+//! *Invariant:* what the database says goes to the log, never to a stranger.
+//! Start reading at [`ApiError::status_and_code`].
+
+use astro_shared::api::{ErrorBody, NameError};
+use astro_shared::sim::units::MatchId;
+use axum::Json;
+use axum::extract::rejection::{BytesRejection, JsonRejection, PathRejection, QueryRejection};
+use axum::extract::{FromRequest, FromRequestParts, Request};
+use axum::http::request::Parts;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use tracing::error;
+
+use crate::hosts::HostError;
+use crate::records::RecordError;
+use crate::store::StoreError;
+
+/// Seconds after which a client that found no room should ask again.
+const RETRY_AFTER_S: &str = "2";
+
+/// Why a request is refused.
+#[derive(Debug, thiserror::Error)]
+pub enum ApiError {
+    #[error("{0}")]
+    Json(#[from] JsonRejection),
+    #[error("{0}")]
+    Bytes(#[from] BytesRejection),
+    #[error("{0}")]
+    Query(#[from] QueryRejection),
+    #[error("{0}")]
+    Path(#[from] PathRejection),
+    #[error(transparent)]
+    Records(#[from] RecordError),
+    #[error(transparent)]
+    Name(#[from] NameError),
+    #[error("a match has 2 to 8 seats, not {0}")]
+    Seats(u8),
+    #[error("a group has at most 32 characters: visible ASCII, no spaces")]
+    Group,
+    #[error("a seat secret is base64 of 32 bytes")]
+    Secret,
+    #[error("limit must be 1 to {0}")]
+    Limit(u32),
+    #[error("there is no mode {0:?}")]
+    UnknownMode(String),
+    #[error("there are no rules {name:?}, only {known}")]
+    UnknownRules { name: String, known: String },
+    #[error("the rules {rules:?} are for mode {mode}")]
+    OtherMode { rules: String, mode: &'static str },
+    #[error("the fleet key is missing or wrong")]
+    Unauthorized,
+    #[error("no such match is running, and none is stored")]
+    UnknownMatch,
+    #[error("the match is still running")]
+    NotFinished,
+    #[error("no rules here have this hash; the replay of a match contains its own")]
+    UnknownHash,
+    #[error("there is nothing at this address; GET / lists what there is")]
+    NotFound,
+    #[error("this address does not take that method; GET / lists what there is")]
+    MethodNotAllowed,
+    #[error("stored with another result: {}", .0.iter().map(MatchId::to_string).collect::<Vec<_>>().join(", "))]
+    Conflict(Vec<MatchId>),
+    #[error(transparent)]
+    Host(#[from] HostError),
+    #[error("the store does not answer")]
+    Store(#[source] StoreError),
+    #[error("{0}")]
+    NotReady(&'static str),
+    #[error("the tick threads of these shards are stuck: {0:?}")]
+    Stuck(Vec<usize>),
+    #[error("the request took too long")]
+    Timeout,
+    #[error("the server made a mistake")]
+    Internal,
+}
+
+impl From<StoreError> for ApiError {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Conflict(matches) => ApiError::Conflict(matches),
+            other => ApiError::Store(other),
+        }
+    }
+}
+
+impl ApiError {
+    /// The whole list of codes.
+    fn status_and_code(&self) -> (StatusCode, &'static str) {
+        use StatusCode as S;
+        match self {
+            ApiError::Json(rejection) => body_status_and_code(rejection.status(), "invalid_json"),
+            ApiError::Bytes(rejection) => body_status_and_code(rejection.status(), "invalid_body"),
+            ApiError::Query(_) => (S::BAD_REQUEST, "invalid_query"),
+            ApiError::Path(_) => (S::BAD_REQUEST, "invalid_path"),
+            ApiError::Records(_) => (S::BAD_REQUEST, "invalid_records"),
+            ApiError::Name(_) => (S::BAD_REQUEST, "invalid_name"),
+            ApiError::Seats(_) => (S::BAD_REQUEST, "invalid_seats"),
+            ApiError::Group => (S::BAD_REQUEST, "invalid_group"),
+            ApiError::Secret => (S::BAD_REQUEST, "invalid_secret"),
+            ApiError::Limit(_) => (S::BAD_REQUEST, "invalid_limit"),
+            ApiError::UnknownMode(_) => (S::BAD_REQUEST, "unknown_mode"),
+            ApiError::UnknownRules { .. } => (S::BAD_REQUEST, "unknown_rules"),
+            ApiError::OtherMode { .. } => (S::BAD_REQUEST, "other_mode"),
+            ApiError::Unauthorized => (S::UNAUTHORIZED, "unauthorized"),
+            ApiError::UnknownMatch | ApiError::Host(HostError::NoSuchMatch) => (S::NOT_FOUND, "unknown_match"),
+            ApiError::NotFinished => (S::NOT_FOUND, "not_finished"),
+            ApiError::UnknownHash => (S::NOT_FOUND, "unknown_hash"),
+            ApiError::NotFound => (S::NOT_FOUND, "not_found"),
+            ApiError::MethodNotAllowed => (S::METHOD_NOT_ALLOWED, "method_not_allowed"),
+            ApiError::Timeout => (S::REQUEST_TIMEOUT, "timeout"),
+            ApiError::Conflict(_) => (S::CONFLICT, "conflict"),
+            ApiError::Host(HostError::NoFreeSeat) => (S::CONFLICT, "no_free_seat"),
+            ApiError::Host(HostError::SeatLost) => (S::GONE, "seat_lost"),
+            ApiError::Host(HostError::Full) => (S::SERVICE_UNAVAILABLE, "full"),
+            ApiError::Host(HostError::Draining) => (S::SERVICE_UNAVAILABLE, "draining"),
+            ApiError::Host(HostError::Unresponsive) => (S::SERVICE_UNAVAILABLE, "unresponsive"),
+            ApiError::Store(_) => (S::SERVICE_UNAVAILABLE, "store_unavailable"),
+            ApiError::NotReady(_) => (S::SERVICE_UNAVAILABLE, "not_ready"),
+            ApiError::Stuck(_) => (S::SERVICE_UNAVAILABLE, "stuck"),
+            ApiError::Internal => (S::INTERNAL_SERVER_ERROR, "internal"),
+        }
+    }
+
+    /// Whether the same request may well succeed in a moment.
+    fn is_passing(&self) -> bool {
+        matches!(self, ApiError::Host(HostError::Full | HostError::Unresponsive) | ApiError::Store(_))
+    }
+}
+
+/// A body that is too large or not JSON at all has codes of its own, whoever found out.
+fn body_status_and_code(status: StatusCode, otherwise: &'static str) -> (StatusCode, &'static str) {
+    match status {
+        StatusCode::PAYLOAD_TOO_LARGE => (status, "body_too_large"),
+        StatusCode::UNSUPPORTED_MEDIA_TYPE => (status, "not_json"),
+        _ => (StatusCode::BAD_REQUEST, otherwise),
+    }
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        if let ApiError::Store(source) = &self {
+            error!(error = %source, "the store does not answer");
+        }
+        let (status, code) = self.status_and_code();
+        let message = match &self {
+            // The display of a rejection leaves out its reason.
+            ApiError::Json(rejection) => rejection.body_text(),
+            ApiError::Bytes(rejection) => rejection.body_text(),
+            ApiError::Query(rejection) => rejection.body_text(),
+            ApiError::Path(rejection) => rejection.body_text(),
+            other => other.to_string(),
+        };
+        let mut response = (status, Json(ErrorBody { code: code.into(), message })).into_response();
+        if self.is_passing() {
+            response.headers_mut().insert(header::RETRY_AFTER, header::HeaderValue::from_static(RETRY_AFTER_S));
+        }
+        response
+    }
+}
+
+/// An extractor of path, query or headers that refuses with [`ApiError`].
+pub struct Checked<E>(pub E);
+
+impl<S, E> FromRequestParts<S> for Checked<E>
+where
+    S: Send + Sync,
+    E: FromRequestParts<S>,
+    ApiError: From<E::Rejection>,
+{
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        Ok(Checked(E::from_request_parts(parts, state).await?))
+    }
+}
+
+/// An extractor of the body that refuses with [`ApiError`].
+pub struct CheckedBody<E>(pub E);
+
+impl<S, E> FromRequest<S> for CheckedBody<E>
+where
+    S: Send + Sync,
+    E: FromRequest<S>,
+    ApiError: From<E::Rejection>,
+{
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
+        Ok(CheckedBody(E::from_request(request, state).await?))
+    }
+}

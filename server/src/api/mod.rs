@@ -1,0 +1,127 @@
+//! The service over HTTP: quickplay, results, replays, and what operators ask.
+//!
+//! In: requests. Out: JSON (bodies in [`astro_shared::api`]), replay files, metrics.
+//! *Invariant:* knows `store`, `directory` and the [`Hosts`] border, never `host`.
+//! *Invariant:* every refusal is an `ErrorBody` with a stable code; see [`error`].
+//! *Invariant:* whatever a peer can feed has a limit: connections and times in [`serve`], bodies here.
+//! Start reading at [`routes`]; a request goes route → extractor → handler → store.
+
+pub mod error;
+mod matches;
+mod ops;
+mod quickplay;
+mod results;
+pub mod serve;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::routing::{get, post};
+
+use crate::assets::Rulebook;
+use crate::config::FleetKey;
+use crate::directory::Directory;
+use crate::hosts::{Hosts, Results};
+use crate::store::Store;
+use crate::telemetry::Metrics;
+use error::ApiError;
+use quickplay::Quickplay;
+use results::StoreResults;
+
+/// Body of a request at most; the longest honest one has a few hundred bytes.
+const BODY_BYTES_MAX: usize = 64 * 1024;
+/// Body of a delivery at most: one batch, and the lengths in it.
+const RESULTS_BYTES_MAX: usize = 2 * crate::records::BATCH_BYTES_MAX;
+
+/// What `GET /` answers.
+const FRONT_PAGE: &str = "\
+Astro Party: a game server for fast 2D ship battles.
+
+  POST /v1/quickplay              join or open a match: {\"name\": \"Ada\", \"mode\": \"last_ship\"}
+  POST /v1/matches/{id}/tickets   come back to a seat: {\"seat_secret\": \"...\"}
+  GET  /v1/matches?limit=20       finished matches, newest first
+  GET  /v1/matches/{id}           one finished match
+  GET  /v1/matches/{id}/replay    its replay file, for `astro-server replay show FILE`
+  GET  /v1/rules/{hash}           rules and arena of a match as RON
+  GET  /healthz /readyz /metrics /version
+
+Bots to play against the server:
+
+  cargo bots -- --matches 25 --seconds 20
+";
+
+/// All routes on one page.
+pub fn routes(api: Arc<Api>) -> Router {
+    let internal = Router::new()
+        .route("/internal/v1/results", post(results::post_results))
+        .layer(DefaultBodyLimit::max(RESULTS_BYTES_MAX));
+    Router::new()
+        .route("/", get(FRONT_PAGE))
+        .route("/v1/quickplay", post(quickplay::post_quickplay))
+        .route("/v1/matches", get(matches::list_matches))
+        .route("/v1/matches/{id}", get(matches::get_match))
+        .route("/v1/matches/{id}/replay", get(matches::get_replay))
+        .route("/v1/matches/{id}/tickets", post(quickplay::post_ticket))
+        .route("/v1/rules/{hash}", get(matches::get_rules))
+        .route("/healthz", get(ops::healthz))
+        .route("/readyz", get(ops::readyz))
+        .route("/metrics", get(ops::metrics))
+        .route("/version", get(ops::version))
+        .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
+        .merge(internal)
+        .fallback(async || ApiError::NotFound)
+        .method_not_allowed_fallback(async || ApiError::MethodNotAllowed)
+        .with_state(api)
+}
+
+/// What the service is made of.
+pub struct Parts {
+    pub hosts: Arc<dyn Hosts>,
+    pub store: Store,
+    pub directory: Arc<Directory>,
+    pub rulebook: Arc<Rulebook>,
+    pub metrics: Arc<Metrics>,
+    pub fleet_key: FleetKey,
+    /// Without a slash at the end.
+    pub public_url: String,
+}
+
+/// The service's state, shared by all handlers.
+pub struct Api {
+    parts: Parts,
+    quickplay: Quickplay,
+    results: StoreResults,
+    fingerprint: String,
+    draining: AtomicBool,
+}
+
+impl Api {
+    pub fn new(parts: Parts) -> Arc<Api> {
+        Arc::new(Api {
+            quickplay: Quickplay::new(Arc::clone(&parts.hosts), Arc::clone(&parts.directory)),
+            results: StoreResults::new(parts.store.clone(), Arc::clone(&parts.metrics)),
+            fingerprint: astro_shared::api::hex(astro_shared::wire::fingerprint()),
+            draining: AtomicBool::new(false),
+            parts,
+        })
+    }
+
+    /// From now on `/readyz` says no and quickplay refuses; everything else goes on.
+    pub fn drain(&self) {
+        self.draining.store(true, Ordering::Relaxed);
+    }
+
+    /// Where the spool delivers in role `all`: what `/internal/v1/results` calls.
+    pub fn results(&self) -> Arc<dyn Results> {
+        Arc::new(self.results.clone())
+    }
+
+    fn draining(&self) -> bool {
+        self.draining.load(Ordering::Relaxed)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,59 @@
+//! What operators and orchestrators ask: alive, ready, how it goes, which version.
+//!
+//! In: nothing but the question. Out: a word, a page of metrics, a version.
+//! *Invariant:* `/healthz` says whether restarting would help (a stuck tick thread), `/readyz` whether to send
+//! players here; neither waits longer than [`PING_WITHIN`].
+//! Start reading at [`readyz`].
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use astro_shared::api::Version;
+use astro_shared::sim::SIM_VERSION;
+use axum::Json;
+use axum::extract::State;
+use axum::http::header;
+use axum::response::IntoResponse;
+use tokio::time::timeout;
+
+use super::Api;
+use super::error::ApiError;
+use crate::telemetry::CONTENT_TYPE;
+
+/// A store that takes longer for one row is not ready.
+const PING_WITHIN: Duration = Duration::from_secs(1);
+
+/// `GET /healthz`
+pub(super) async fn healthz(State(api): State<Arc<Api>>) -> Result<&'static str, ApiError> {
+    let stale = api.parts.metrics.stale_shards(Instant::now());
+    if stale.is_empty() { Ok("healthy\n") } else { Err(ApiError::Stuck(stale)) }
+}
+
+/// `GET /readyz`
+pub(super) async fn readyz(State(api): State<Arc<Api>>) -> Result<&'static str, ApiError> {
+    if api.draining() {
+        return Err(ApiError::NotReady("the server is shutting down"));
+    }
+    if !api.parts.metrics.spool_healthy() {
+        return Err(ApiError::NotReady("the spool cannot write"));
+    }
+    match timeout(PING_WITHIN, api.parts.store.ping()).await {
+        Ok(answered) => answered.map(|()| "ready\n").map_err(ApiError::Store),
+        Err(_) => Err(ApiError::NotReady("the store does not answer")),
+    }
+}
+
+/// `GET /metrics`
+pub(super) async fn metrics(State(api): State<Arc<Api>>) -> impl IntoResponse {
+    ([(header::CONTENT_TYPE, CONTENT_TYPE)], api.parts.metrics.render())
+}
+
+/// `GET /version`
+pub(super) async fn version(State(api): State<Arc<Api>>) -> Json<Version> {
+    Json(Version {
+        version: env!("CARGO_PKG_VERSION").into(),
+        commit: option_env!("ASTRO_COMMIT").unwrap_or("unknown").into(),
+        sim_version: SIM_VERSION,
+        fingerprint: api.fingerprint.clone(),
+    })
+}

@@ -1,0 +1,254 @@
+//! Quickplay: strangers with the same wish in one match; and the way back to a seat.
+//!
+//! In: a wish (rules, seats, group) and a name, or a seat's secret. Out: a ticket.
+//! *Invariant:* a burst of joins fills matches to the last seat: a seat is counted as taken here, under one
+//! short lock, before any host is asked; the asking then goes on side by side.
+//! *Invariant:* the host has the last word. A match that it says is full, begun or gone leaves the list.
+//! Start reading at [`Quickplay::join`].
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use astro_shared::api::{GROUP_CHARS_MAX, QuickplayRequest, TicketAnswer, TicketRequest, check_name, hex};
+use astro_shared::sim::modes::Mode;
+use astro_shared::sim::rules::Ruleset;
+use astro_shared::sim::units::{MatchId, SEATS_MAX, SEATS_MIN};
+use axum::Json;
+use axum::extract::{Path, State};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use tokio::sync::OnceCell;
+use uuid::Uuid;
+
+use super::Api;
+use super::error::{ApiError, Checked, CheckedBody};
+use crate::assets::DEFAULT_RULES;
+use crate::directory::{Directory, MatchCard};
+use crate::hosts::{Claim, HostError, Hosts, MatchOrder, SeatSecret, Ticket};
+
+/// How long a match waits for players before pilots take the rest.
+pub const FILL_AFTER: Duration = Duration::from_secs(5);
+/// When nobody is sent to a match any more: it has begun, give or take a tick and an answer.
+const LISTED_FOR: Duration = Duration::from_secs(6);
+/// Seats when the request does not say.
+const SEATS_DEFAULT: u8 = 4;
+/// Listed matches that may turn out to be over before a join opens one of its own.
+const STALE_MAX: usize = 4;
+/// Wishes that are remembered at once. Above it a match is opened without being listed: its player gets
+/// pilots for company, and memory stays bounded. Hosts are full long before.
+const WISHES_MAX: usize = 16 * 1024;
+/// From this many wishes on, those whose matches have begun are cleared away with every new match.
+const SWEEP_ABOVE: usize = 64;
+
+/// What players must agree on to meet.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Wish {
+    rules_hash: u64,
+    seats: u8,
+    group: Option<String>,
+}
+
+/// A match that still takes players, or is being opened.
+#[derive(Debug)]
+struct Open {
+    match_id: MatchId,
+    opened: Instant,
+    seats_free: u8,
+    /// Set by the first who needs it; everybody else waits for the same answer.
+    allocated: Arc<OnceCell<Result<(), HostError>>>,
+}
+
+/// A seat counted as taken in a match of the list.
+struct Place {
+    match_id: MatchId,
+    allocated: Arc<OnceCell<Result<(), HostError>>>,
+}
+
+/// The open matches of this process.
+pub(super) struct Quickplay {
+    hosts: Arc<dyn Hosts>,
+    directory: Arc<Directory>,
+    /// Oldest first per wish; no list is empty.
+    open: Mutex<HashMap<Wish, VecDeque<Open>>>,
+}
+
+impl Quickplay {
+    pub fn new(hosts: Arc<dyn Hosts>, directory: Arc<Directory>) -> Quickplay {
+        Quickplay { hosts, directory, open: Mutex::default() }
+    }
+
+    /// Takes a seat in the oldest open match that fits, or opens one.
+    ///
+    /// Must run to its end: one that is dropped half-way leaves a seat counted that nobody takes.
+    async fn join(
+        &self,
+        ruleset: &Arc<Ruleset>,
+        seats: u8,
+        group: Option<String>,
+        name: &str,
+        now: Instant,
+    ) -> Result<(MatchId, Ticket), HostError> {
+        let wish = Wish { rules_hash: ruleset.hash(), seats, group };
+        for attempt in 0..=STALE_MAX {
+            let place = self.take_place(&wish, now, attempt == STALE_MAX);
+            match self.claim(&place, ruleset, seats, name).await {
+                Ok(ticket) => {
+                    if ticket.seats_free == 0 {
+                        self.unlist(&wish, place.match_id);
+                    }
+                    return Ok((place.match_id, ticket));
+                }
+                Err(HostError::NoFreeSeat | HostError::NoSuchMatch) => self.unlist(&wish, place.match_id),
+                Err(error) => {
+                    self.unlist(&wish, place.match_id);
+                    return Err(error);
+                }
+            }
+        }
+        // Even a match of our own was full at once: others were sent there, so there is more to do than room.
+        Err(HostError::Full)
+    }
+
+    /// Counts a seat as taken: in the oldest match of the list, or as the first one of a new match.
+    fn take_place(&self, wish: &Wish, now: Instant, new: bool) -> Place {
+        let mut open = self.lock();
+        if let Some(list) = open.get_mut(wish) {
+            list.retain(|open| open.takes_players(now));
+            if let (Some(oldest), false) = (list.front_mut(), new) {
+                let place = Place { match_id: oldest.match_id, allocated: Arc::clone(&oldest.allocated) };
+                oldest.seats_free -= 1;
+                list.retain(|open| open.seats_free > 0);
+                drop_if_empty(&mut open, wish);
+                return place;
+            }
+        }
+        if open.len() >= SWEEP_ABOVE {
+            open.retain(|_, list| list.iter().any(|open| open.takes_players(now)));
+        }
+        let place = Place { match_id: MatchId(Uuid::now_v7().as_u128()), allocated: Arc::default() };
+        if open.len() < WISHES_MAX || open.contains_key(wish) {
+            let (match_id, allocated) = (place.match_id, Arc::clone(&place.allocated));
+            let fresh = Open { match_id, opened: now, seats_free: wish.seats - 1, allocated };
+            open.entry(wish.clone()).or_default().push_back(fresh);
+        }
+        place
+    }
+
+    /// Has the match opened when it is not yet, then asks for a ticket.
+    async fn claim(&self, place: &Place, ruleset: &Arc<Ruleset>, seats: u8, name: &str) -> Result<Ticket, HostError> {
+        place.allocated.get_or_init(|| self.allocate(place.match_id, ruleset, seats)).await.to_owned()?;
+        self.hosts.ticket(place.match_id, Claim::Join { name: name.into() }).await
+    }
+
+    async fn allocate(&self, match_id: MatchId, ruleset: &Arc<Ruleset>, seats: u8) -> Result<(), HostError> {
+        let ruleset = Arc::clone(ruleset);
+        let card = MatchCard { seats, rules_hash: ruleset.hash() };
+        self.hosts.allocate(MatchOrder { match_id, seats, ruleset, fill_after: FILL_AFTER, demo: false }).await?;
+        self.directory.pin(match_id, card);
+        Ok(())
+    }
+
+    fn unlist(&self, wish: &Wish, match_id: MatchId) {
+        let mut open = self.lock();
+        if let Some(list) = open.get_mut(wish) {
+            list.retain(|open| open.match_id != match_id);
+            drop_if_empty(&mut open, wish);
+        }
+    }
+
+    #[cfg(test)]
+    pub(super) fn open_matches(&self) -> usize {
+        self.lock().values().map(VecDeque::len).sum()
+    }
+
+    /// Every change under this lock is one list operation, so a poisoned one is still sound.
+    fn lock(&self) -> MutexGuard<'_, HashMap<Wish, VecDeque<Open>>> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Open {
+    fn takes_players(&self, now: Instant) -> bool {
+        now.saturating_duration_since(self.opened) < LISTED_FOR
+    }
+}
+
+fn drop_if_empty(open: &mut HashMap<Wish, VecDeque<Open>>, wish: &Wish) {
+    if open.get(wish).is_some_and(VecDeque::is_empty) {
+        open.remove(wish);
+    }
+}
+
+/// `POST /v1/quickplay`
+pub(super) async fn post_quickplay(
+    State(api): State<Arc<Api>>,
+    CheckedBody(Json(request)): CheckedBody<Json<QuickplayRequest>>,
+) -> Result<Json<TicketAnswer>, ApiError> {
+    check_name(&request.name)?;
+    let seats = request.seats.unwrap_or(SEATS_DEFAULT);
+    if !(SEATS_MIN..=SEATS_MAX).contains(&usize::from(seats)) {
+        return Err(ApiError::Seats(seats));
+    }
+    if !request.group.as_deref().is_none_or(is_group) {
+        return Err(ApiError::Group);
+    }
+    let ruleset = api.ruleset(&request)?;
+    if api.draining() {
+        return Err(HostError::Draining.into());
+    }
+    let card = MatchCard { seats, rules_hash: ruleset.hash() };
+    let (service, now) = (Arc::clone(&api), Instant::now());
+    // A task of its own: a player who hangs up must not leave a match half opened.
+    let join = async move { service.quickplay.join(&ruleset, seats, request.group, &request.name, now).await };
+    let (match_id, ticket) = tokio::spawn(join).await.map_err(|_| ApiError::Internal)??;
+    Ok(Json(api.ticket_answer(match_id, card, &ticket)))
+}
+
+/// `POST /v1/matches/{id}/tickets`
+pub(super) async fn post_ticket(
+    State(api): State<Arc<Api>>,
+    Checked(Path(match_id)): Checked<Path<MatchId>>,
+    CheckedBody(Json(request)): CheckedBody<Json<TicketRequest>>,
+) -> Result<Json<TicketAnswer>, ApiError> {
+    let secret = BASE64.decode(request.seat_secret).ok().and_then(|bytes| bytes.try_into().ok());
+    let secret = SeatSecret(secret.ok_or(ApiError::Secret)?);
+    let card = api.parts.directory.card(match_id).ok_or(ApiError::UnknownMatch)?;
+    let ticket = api.parts.hosts.ticket(match_id, Claim::Return { secret }).await?;
+    Ok(Json(api.ticket_answer(match_id, card, &ticket)))
+}
+
+/// Groups are keys made by programs, so they are plain.
+fn is_group(group: &str) -> bool {
+    group.len() <= GROUP_CHARS_MAX && group.bytes().all(|byte| byte.is_ascii_graphic())
+}
+
+impl Api {
+    /// The rules that a request asks for.
+    fn ruleset(&self, request: &QuickplayRequest) -> Result<Arc<Ruleset>, ApiError> {
+        let mode = Mode::named(&request.mode).ok_or_else(|| ApiError::UnknownMode(request.mode.clone()))?;
+        let name = request.rules.as_deref().unwrap_or(DEFAULT_RULES);
+        let book = &self.parts.rulebook;
+        let ruleset = book.named(name).ok_or_else(|| ApiError::UnknownRules {
+            name: name.into(),
+            known: book.names().collect::<Vec<_>>().join(", "),
+        })?;
+        if ruleset.mode != mode {
+            return Err(ApiError::OtherMode { rules: name.into(), mode: ruleset.mode.name() });
+        }
+        Ok(Arc::clone(ruleset))
+    }
+
+    fn ticket_answer(&self, match_id: MatchId, card: MatchCard, ticket: &Ticket) -> TicketAnswer {
+        TicketAnswer {
+            match_id,
+            seat: ticket.seat.0,
+            seats: card.seats,
+            rules_hash: hex(card.rules_hash),
+            fingerprint: self.fingerprint.clone(),
+            connect_token: BASE64.encode(&ticket.connect_token),
+            seat_secret: BASE64.encode(ticket.secret.0),
+            udp: ticket.udp.to_string(),
+        }
+    }
+}

@@ -1,0 +1,390 @@
+//! The server's end of connections: routing what arrives, the control channel, and closing with a reason.
+//!
+//! In: [`Incoming`] from every transport. Out: inputs in seats' queues; control messages; closed links.
+//! *Invariant:* a renet connection is polled only when a message was queued, a reliable one is unacknowledged
+//! (every 100 ms), or a packet with messages came; never because of an acknowledgement alone.
+//! *Invariant:* hot datagrams are looked at only after the client's `Ready`.
+//! Start reading at [`receive`].
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use astro_shared::sim::state::Round;
+use astro_shared::sim::units::{Seat, Tick};
+use astro_shared::wire::filter::{RenetProgress, check_renet};
+use astro_shared::wire::input::InputDatagram;
+use astro_shared::wire::message::{CloseReason, ToClient, ToServer};
+use astro_shared::wire::{CLIENT_MESSAGE_BYTES_MAX, CONTROL_CHANNEL, CONTROL_CHANNEL_BYTES_MAX, fingerprint, is_hot};
+use bevy_ecs::prelude::*;
+use bevy_renet::RenetServer;
+use bevy_renet::renet::{ChannelConfig, ConnectionConfig, SendType};
+
+use super::crew::Crew;
+use super::matches::{Hosted, Stage};
+use super::shard::{Counters, Now, Transports};
+use crate::transport::{Incoming, LinkId};
+
+/// Resend of an unacknowledged control message, and the poll that lets it happen.
+const RESEND_AFTER: Duration = Duration::from_millis(150);
+const POLL_EVERY: Duration = Duration::from_millis(100);
+/// Between two clock updates of the control connections; each costs 0.3 to 0.5 µs a link.
+const CONTROL_CLOCK_EVERY: Duration = Duration::from_millis(100);
+/// Hot datagrams that do not decode, after which a link is closed. Honest clients send none.
+const BAD_DATAGRAMS_MAX: u32 = 64;
+
+/// One reliable, ordered channel each way.
+pub fn control_config() -> ConnectionConfig {
+    let channel = || ChannelConfig {
+        channel_id: CONTROL_CHANNEL,
+        max_memory_usage_bytes: CONTROL_CHANNEL_BYTES_MAX,
+        send_type: SendType::ReliableOrdered { resend_time: RESEND_AFTER },
+    };
+    ConnectionConfig {
+        available_bytes_per_tick: CONTROL_CHANNEL_BYTES_MAX as u64,
+        server_channels_config: vec![channel()],
+        client_channels_config: vec![channel()],
+    }
+}
+
+/// Hot state of a link, kept with its seat.
+#[derive(Debug)]
+pub struct SeatLink {
+    pub id: LinkId,
+    pub transport: usize,
+    /// The client has said `Ready`.
+    pub ready: bool,
+    /// Ticks between two snapshots: 1, 2 or 4.
+    pub snapshot_every_ticks: u32,
+    /// Newest snapshot that the client says it has.
+    pub acknowledged: Tick,
+    /// Tick of the newest snapshot sent; an acknowledgement beyond it is a lie.
+    pub sent: Tick,
+    /// Tick of the last snapshot with the long hash.
+    pub long_hash_at: Option<Tick>,
+}
+
+impl SeatLink {
+    pub fn new(id: LinkId, transport: usize) -> SeatLink {
+        SeatLink {
+            id,
+            transport,
+            ready: false,
+            snapshot_every_ticks: 2,
+            acknowledged: Tick(0),
+            sent: Tick(0),
+            long_hash_at: None,
+        }
+    }
+}
+
+/// Where a link leads.
+struct Route {
+    entity: Entity,
+    seat: Seat,
+    transport: usize,
+    progress: RenetProgress,
+    bad_datagrams: u32,
+    /// Something was queued, or messages came that want an acknowledgement.
+    poll_now: bool,
+    /// Next look at whether everything is acknowledged; `None` when it is.
+    poll_at: Option<Duration>,
+}
+
+/// A link that was promised and not used yet.
+struct Promise {
+    entity: Entity,
+    seat: Seat,
+    transport: usize,
+    until: Duration,
+}
+
+/// All links of a shard.
+#[derive(Resource)]
+pub struct Links {
+    /// Of this build; computed once, because it hashes a sample of every message.
+    fingerprint: u64,
+    routes: HashMap<LinkId, Route>,
+    promised: HashMap<LinkId, Promise>,
+    closing: Vec<(LinkId, CloseReason)>,
+    clock: Duration,
+    ticket_sweep: Duration,
+}
+
+impl Links {
+    #[expect(clippy::new_without_default, reason = "the fingerprint is work, which a default should not be")]
+    pub fn new() -> Links {
+        Links {
+            fingerprint: fingerprint(),
+            routes: HashMap::new(),
+            promised: HashMap::new(),
+            closing: Vec::new(),
+            clock: Duration::ZERO,
+            ticket_sweep: Duration::ZERO,
+        }
+    }
+
+    pub fn count(&self) -> usize {
+        self.routes.len()
+    }
+
+    /// Remembers for whom a ticket was minted.
+    pub fn promise(&mut self, link: LinkId, entity: Entity, seat: Seat, transport: usize, until: Duration) {
+        self.promised.insert(link, Promise { entity, seat, transport, until });
+    }
+
+    /// Asks for a link to be closed at the end of this tick, with a reason the client is told.
+    pub fn close(&mut self, link: LinkId, reason: CloseReason) {
+        self.closing.push((link, reason));
+    }
+
+    /// Queues a control message; a client that lets 64 KiB pile up is closed.
+    pub fn tell(&mut self, renet: &mut RenetServer, link: LinkId, message: &ToClient) {
+        let Some(route) = self.routes.get_mut(&link) else { return };
+        let Ok(bytes) = message.encode() else {
+            debug_assert!(false, "a control message above its limit: {message:?}");
+            return;
+        };
+        if renet.can_send_message(link.0, CONTROL_CHANNEL, bytes.len()) {
+            renet.send_message(link.0, CONTROL_CHANNEL, bytes);
+            route.poll_now = true;
+        } else {
+            self.closing.push((link, CloseReason::Misbehaved));
+        }
+    }
+}
+
+type SeatQuery<'w, 's> = Query<'w, 's, (&'static mut Crew, &'static mut Hosted, &'static Round)>;
+
+/// Takes in everything that has arrived on every transport.
+pub(super) fn receive(
+    now: Res<Now>,
+    mut transports: ResMut<Transports>,
+    mut links: ResMut<Links>,
+    mut renet: ResMut<RenetServer>,
+    mut counters: ResMut<Counters>,
+    mut matches: SeatQuery<'_, '_>,
+) {
+    let mut receiver = Receiver {
+        now: now.0,
+        links: &mut links,
+        renet: &mut renet,
+        counters: &mut counters,
+        matches: &mut matches,
+        unknown: Vec::new(),
+    };
+    for transport in &mut transports.0 {
+        transport.receive(now.0, &mut |incoming| receiver.take(incoming));
+        for link in receiver.unknown.drain(..) {
+            transport.disconnect(link);
+        }
+    }
+}
+
+struct Receiver<'a, 'w, 's> {
+    now: Duration,
+    links: &'a mut Links,
+    renet: &'a mut RenetServer,
+    counters: &'a mut Counters,
+    matches: &'a mut SeatQuery<'w, 's>,
+    /// Links that showed a ticket already used or given up.
+    unknown: Vec<LinkId>,
+}
+
+impl Receiver<'_, '_, '_> {
+    fn take(&mut self, incoming: Incoming<'_>) {
+        match incoming {
+            Incoming::Connected(link) => self.on_connected(link),
+            Incoming::Payload(link, payload) if is_hot(payload) => self.on_input(link, payload),
+            Incoming::Payload(link, payload) => self.on_control(link, payload),
+            Incoming::Disconnected(link) => {
+                if self.links.routes.contains_key(&link) {
+                    self.links.close(link, CloseReason::Left);
+                } else {
+                    self.unknown.push(link);
+                }
+            }
+        }
+    }
+
+    /// A ticket is spent: the link takes its seat, and the seat's older link ends.
+    fn on_connected(&mut self, link: LinkId) {
+        let promise = self.links.promised.remove(&link);
+        let Some((promise, (mut crew, hosted, _))) =
+            promise.and_then(|promise| self.matches.get_mut(promise.entity).ok().map(|found| (promise, found)))
+        else {
+            return self.unknown.push(link);
+        };
+        let seats = crew.seats.len() as u8;
+        let Some(seat) = crew.seat_mut(promise.seat) else { return self.unknown.push(link) };
+        if let Some(old) = seat.attach(SeatLink::new(link, promise.transport), self.now) {
+            self.links.close(old.id, CloseReason::Replaced);
+        }
+        crew.roster_changed = true;
+        self.renet.add_connection(link.0);
+        let route = Route {
+            entity: promise.entity,
+            seat: promise.seat,
+            transport: promise.transport,
+            progress: RenetProgress::default(),
+            bad_datagrams: 0,
+            poll_now: false,
+            poll_at: None,
+        };
+        self.links.routes.insert(link, route);
+        let rules_hash = hosted.order.ruleset.hash();
+        let welcome = ToClient::Welcome { match_id: hosted.order.match_id, seat: promise.seat.0, seats, rules_hash };
+        self.links.tell(self.renet, link, &welcome);
+    }
+
+    /// Hot: inputs for the seat's queue.
+    fn on_input(&mut self, link: LinkId, payload: &[u8]) {
+        let Some(route) = self.links.routes.get_mut(&link) else { return self.counters.drop_one("no_link") };
+        let Ok((mut crew, _, round)) = self.matches.get_mut(route.entity) else { return };
+        let Some(seat) = crew.seat_mut(route.seat) else { return };
+        let Some(held) = seat.link.as_mut().filter(|held| held.id == link) else { return };
+        if !held.ready {
+            return self.counters.drop_one("not_ready");
+        }
+        let datagram = match InputDatagram::decode(payload) {
+            Ok(datagram) if datagram.acknowledged <= held.sent => datagram,
+            _ => {
+                self.counters.drop_one("input");
+                route.bad_datagrams += 1;
+                if route.bad_datagrams == BAD_DATAGRAMS_MAX {
+                    self.links.close(link, CloseReason::Misbehaved);
+                }
+                return;
+            }
+        };
+        held.acknowledged = held.acknowledged.max(datagram.acknowledged);
+        seat.heard = self.now;
+        if seat.queue.accept(&datagram, round.tick.plus(1)) > 0 {
+            self.counters.drop_one("input_ahead");
+        }
+    }
+
+    /// Control: through the filter into renet, and its messages out again.
+    fn on_control(&mut self, link: LinkId, payload: &[u8]) {
+        let Some(route) = self.links.routes.get_mut(&link) else { return self.counters.drop_one("no_link") };
+        if let Err(refused) = check_renet(payload, &mut route.progress, CLIENT_MESSAGE_BYTES_MAX) {
+            self.counters.drop_one(refused.name());
+            return self.links.close(link, CloseReason::Misbehaved);
+        }
+        // Type 0 carries messages; type 4 is a bare acknowledgement and must not be answered.
+        route.poll_now |= payload.first() == Some(&0);
+        if self.renet.process_packet_from(payload, link.0).is_err() {
+            return self.counters.drop_one("no_link");
+        }
+        while let Some(message) = self.renet.receive_message(link.0, CONTROL_CHANNEL) {
+            if let Some(route) = self.links.routes.get_mut(&link) {
+                route.progress.messages_received += 1;
+            }
+            match ToServer::decode(&message) {
+                Ok(message) => self.on_message(link, message),
+                Err(_) => {
+                    self.counters.drop_one("message");
+                    self.links.close(link, CloseReason::Misbehaved);
+                }
+            }
+        }
+    }
+
+    fn on_message(&mut self, link: LinkId, message: ToServer) {
+        let Some(route) = self.links.routes.get(&link) else { return };
+        let Ok((mut crew, hosted, _)) = self.matches.get_mut(route.entity) else { return };
+        let filling = hosted.stage == Stage::Filling;
+        let Some(seat) = crew.seat_mut(route.seat) else { return };
+        seat.heard = self.now;
+        match message {
+            ToServer::Ready { fingerprint, .. } if fingerprint != self.links.fingerprint => {
+                self.links.close(link, CloseReason::Outdated);
+            }
+            ToServer::Ready { snapshots_per_s, .. } => {
+                if let Some(held) = seat.link.as_mut() {
+                    held.ready = true;
+                    held.snapshot_every_ticks = match snapshots_per_s {
+                        60 => 1,
+                        15 => 4,
+                        _ => 2,
+                    };
+                }
+            }
+            ToServer::Leave => {
+                seat.give_up(filling);
+                crew.roster_changed = true;
+                self.links.close(link, CloseReason::Left);
+            }
+        }
+    }
+}
+
+/// Lets control messages out where the invariant above allows it.
+pub(super) fn poll_control(
+    now: Res<Now>,
+    mut links: ResMut<Links>,
+    mut renet: ResMut<RenetServer>,
+    mut transports: ResMut<Transports>,
+) {
+    let elapsed = now.0.saturating_sub(links.clock);
+    if elapsed >= CONTROL_CLOCK_EVERY {
+        // The first call sets the clock: there is nothing to be elapsed yet.
+        let elapsed = if links.clock.is_zero() { Duration::ZERO } else { elapsed };
+        links.clock = now.0;
+        renet.update(elapsed);
+        for id in renet.disconnections_id() {
+            links.close(LinkId(id), CloseReason::Misbehaved);
+        }
+        while renet.get_event().is_some() {}
+    }
+    for (link, route) in &mut links.routes {
+        let due = route.poll_at.is_some_and(|at| now.0 >= at);
+        if !route.poll_now && !due {
+            continue;
+        }
+        route.poll_now = false;
+        send_control(&mut renet, &mut transports, *link, route.transport);
+        let unacknowledged = renet.channel_available_memory(link.0, CONTROL_CHANNEL) < CONTROL_CHANNEL_BYTES_MAX;
+        route.poll_at = unacknowledged.then_some(now.0 + POLL_EVERY);
+    }
+}
+
+fn send_control(renet: &mut RenetServer, transports: &mut Transports, link: LinkId, transport: usize) {
+    let packets = renet.get_packets_to_send(link.0).unwrap_or_default();
+    if let Some(transport) = transports.0.get_mut(transport) {
+        packets.iter().for_each(|packet| transport.send(link, packet));
+    }
+}
+
+/// Ends the links that were asked to end, each with its reason, and frees promises nobody used.
+pub(super) fn close_links(
+    now: Res<Now>,
+    mut links: ResMut<Links>,
+    mut renet: ResMut<RenetServer>,
+    mut transports: ResMut<Transports>,
+    mut matches: SeatQuery<'_, '_>,
+) {
+    for (link, reason) in std::mem::take(&mut links.closing) {
+        links.tell(&mut renet, link, &ToClient::Closing { reason });
+        let Some(route) = links.routes.remove(&link) else { continue };
+        send_control(&mut renet, &mut transports, link, route.transport);
+        renet.remove_connection(link.0);
+        if let Some(transport) = transports.0.get_mut(route.transport) {
+            transport.disconnect(link);
+        }
+        if let Ok((mut crew, _, _)) = matches.get_mut(route.entity)
+            && let Some(seat) = crew.seat_mut(route.seat)
+        {
+            seat.link.take_if(|held| held.id == link);
+        }
+        tracing::debug!(link = link.0, reason = reason.name(), "link closed");
+    }
+    if now.0.saturating_sub(links.ticket_sweep) >= Duration::from_secs(1) {
+        links.ticket_sweep = now.0;
+        let expired = links.promised.extract_if(|_, promise| now.0 >= promise.until);
+        for (link, promise) in expired.collect::<Vec<_>>() {
+            if let Some(transport) = transports.0.get_mut(promise.transport) {
+                transport.release(link);
+            }
+        }
+    }
+}

@@ -1,0 +1,399 @@
+//! The matches of a shard: opening, claims, start, end, and what each seat flies.
+//!
+//! In: commands from the service side, time, queued inputs. Out: sim inputs; matches that end.
+//! *Invariant:* a match leaves its world in one place ([`close`]), with its links, its directory entry and its counts.
+//! *Invariant:* demo matches are flown by pilots alone, are neither recorded nor stored, and end at once on a drain.
+//! Start reading at [`Command`], then [`advance`].
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use astro_shared::replay::Recorder;
+use astro_shared::sim::fields::Audience;
+use astro_shared::sim::pilot::{self, Skill};
+use astro_shared::sim::round::Phase;
+use astro_shared::sim::state::{Inputs, MatchParts, MatchRef, Round};
+use astro_shared::sim::units::{MatchId, Seat};
+use astro_shared::sim::{self, MatchKey};
+use astro_shared::wire::message::{CloseReason, RosterSeat, ToClient};
+use bevy_ecs::prelude::*;
+use bevy_renet::RenetServer;
+use rand::Rng;
+use tokio::sync::oneshot;
+
+use super::crew::{CLAIM_TTL, Crew, Occupant, Presence};
+use super::link::Links;
+use super::record::{Recording, result_message};
+use super::replicate::EventRing;
+use super::shard::{Now, ShardStatus, Transports};
+use crate::directory::Directory;
+use crate::hosts::{Claim, HostError, MatchOrder, SeatSecret};
+use crate::transport::LinkId;
+
+/// Matches of one shard at most.
+pub const MATCHES_MAX: usize = 4096;
+/// A match nobody has claimed a seat of is closed after this long.
+const UNCLAIMED_TTL: Duration = Duration::from_secs(20);
+/// How long players may look at a finished match before their links are closed.
+const AFTERGLOW: Duration = Duration::from_secs(3);
+/// Pause between two demo matches.
+const DEMO_PAUSE: Duration = Duration::from_secs(3);
+
+/// What the service side may ask of a shard. Every command with an answer gets one.
+pub enum Command {
+    Open { order: MatchOrder, reply: oneshot::Sender<Result<(), HostError>> },
+    Claim { match_id: MatchId, claim: Claim, reply: oneshot::Sender<Result<Reservation, HostError>> },
+    Void { match_id: MatchId, reason: String, reply: oneshot::Sender<Result<(), HostError>> },
+    /// The record of this match is durable; players may see the result.
+    Recorded { match_id: MatchId },
+    /// No new matches; demos and matches that have not begun end now.
+    Drain,
+    /// Everything ends now, without results.
+    VoidAll,
+}
+
+/// A seat promised to whoever shows the ticket.
+#[derive(Clone, Debug)]
+pub struct Reservation {
+    pub seat: Seat,
+    pub secret: SeatSecret,
+    pub link: LinkId,
+    pub address: std::net::SocketAddr,
+    pub seats_free: u8,
+}
+
+/// Where a hosted match is in its life, beyond what the sim knows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// Seats may be claimed.
+    Filling,
+    Playing,
+    /// The sim is over; the record is on its way to disk.
+    Recording,
+    /// All is told; links close at this time.
+    Over { close_at: Duration },
+}
+
+/// The host's side of a match.
+#[derive(Component, Debug)]
+pub struct Hosted {
+    pub order: MatchOrder,
+    pub stage: Stage,
+    opened: Duration,
+    /// When pilots take the free seats; set by the first claim.
+    fill_at: Option<Duration>,
+    /// Tells the sim to start at its next tick.
+    start: bool,
+    /// Time of the first countdown.
+    pub started: Duration,
+    /// Spreads snapshots of different matches over ticks.
+    pub stagger: u32,
+}
+
+/// Matches of this shard by name, and what their upkeep needs.
+#[derive(Resource)]
+pub struct Matches {
+    by_id: HashMap<MatchId, Entity>,
+    pub directory: Arc<Directory>,
+    pub status: Arc<ShardStatus>,
+    pub index: usize,
+    draining: bool,
+    opened_ever: u32,
+}
+
+impl Matches {
+    pub fn new(index: usize, directory: Arc<Directory>, status: Arc<ShardStatus>) -> Matches {
+        Matches { by_id: HashMap::new(), directory, status, index, draining: false, opened_ever: 0 }
+    }
+
+    pub fn count(&self) -> usize {
+        self.by_id.len()
+    }
+}
+
+impl Drop for Matches {
+    /// A shard that dies takes its matches with it; nobody may be sent there any more.
+    fn drop(&mut self) {
+        for match_id in self.by_id.keys() {
+            self.directory.remove(*match_id);
+        }
+        self.status.seats.store(0, Ordering::Relaxed);
+        self.status.players.store(0, Ordering::Relaxed);
+    }
+}
+
+/// Carries out one command.
+pub fn handle_command(world: &mut World, command: Command) {
+    // A caller that has gone away is no reason to undo anything: seats free themselves, matches close themselves.
+    match command {
+        Command::Open { order, reply } => _ = reply.send(open(world, order)),
+        Command::Claim { match_id, claim, reply } => _ = reply.send(self::claim(world, match_id, claim)),
+        Command::Void { match_id, reason, reply } => _ = reply.send(void(world, match_id, &reason)),
+        Command::Recorded { match_id } => publish_result(world, match_id),
+        Command::Drain => drain(world),
+        Command::VoidAll => {
+            let ids: Vec<MatchId> = world.resource::<Matches>().by_id.keys().copied().collect();
+            ids.into_iter().for_each(|id| _ = void(world, id, "server shutdown"));
+        }
+    }
+}
+
+fn open(world: &mut World, order: MatchOrder) -> Result<(), HostError> {
+    let now = world.resource::<Now>().0;
+    let mut matches = world.resource_mut::<Matches>();
+    if matches.draining {
+        return Err(HostError::Draining);
+    }
+    if matches.by_id.len() >= MATCHES_MAX {
+        return Err(HostError::Full);
+    }
+    matches.opened_ever = matches.opened_ever.wrapping_add(1);
+    let (stagger, match_id, seats, demo) = (matches.opened_ever, order.match_id, order.seats, order.demo);
+    let key = sim::open(world, rand::rng().random(), seats, order.ruleset.clone());
+    let mut crew = Crew::new(seats);
+    if demo {
+        crew.fill_with_pilots();
+    }
+    let fill_at = demo.then_some(now);
+    let hosted = Hosted { order, stage: Stage::Filling, opened: now, fill_at, start: false, started: now, stagger };
+    let mut entity = world.entity_mut(key.entity());
+    entity.insert((hosted, crew, EventRing::default()));
+    if !demo {
+        entity.insert(Recording(Recorder::new(seats)));
+    }
+    let mut matches = world.resource_mut::<Matches>();
+    matches.by_id.insert(match_id, key.entity());
+    matches.directory.insert(match_id, matches.index);
+    Ok(())
+}
+
+fn claim(world: &mut World, match_id: MatchId, claim: Claim) -> Result<Reservation, HostError> {
+    let now = world.resource::<Now>().0;
+    let matches = world.resource::<Matches>();
+    if matches.draining {
+        return Err(HostError::Draining);
+    }
+    let entity = *matches.by_id.get(&match_id).ok_or(HostError::NoSuchMatch)?;
+    // The first transport is where players without a browser go.
+    const TRANSPORT: usize = 0;
+    let vacancy = world.resource::<Transports>().0.get(TRANSPORT).and_then(|transport| transport.vacancy());
+    let vacancy = vacancy.ok_or(HostError::Full)?;
+
+    let mut entity_mut = world.entity_mut(entity);
+    let found = entity_mut.get_components_mut::<(&mut Hosted, &mut Crew)>();
+    let (mut hosted, mut crew) = found.map_err(|_| HostError::NoSuchMatch)?;
+    let (seat, secret) = match claim {
+        Claim::Join { name } => {
+            if hosted.stage != Stage::Filling || hosted.start {
+                return Err(HostError::NoFreeSeat);
+            }
+            let secret = SeatSecret(rand::rng().random());
+            let seat = crew.join(&name, &secret, now).ok_or(HostError::NoFreeSeat)?;
+            let fill_at = now + hosted.order.fill_after;
+            hosted.fill_at.get_or_insert(fill_at);
+            (seat, secret)
+        }
+        Claim::Return { secret } => {
+            if matches!(hosted.stage, Stage::Recording | Stage::Over { .. }) {
+                return Err(HostError::NoSuchMatch);
+            }
+            (crew.seat_of(&secret).ok_or(HostError::SeatLost)?, secret)
+        }
+    };
+    let seats_free = crew.free_seats();
+    let link = LinkId(rand::rng().random());
+    world.resource_mut::<Links>().promise(link, entity, seat, TRANSPORT, now + CLAIM_TTL);
+    if let Some(transport) = world.resource_mut::<Transports>().0.get_mut(TRANSPORT) {
+        transport.reserve(vacancy, link);
+    }
+    Ok(Reservation { seat, secret, link, address: vacancy.address, seats_free })
+}
+
+fn void(world: &mut World, match_id: MatchId, reason: &str) -> Result<(), HostError> {
+    let entity = *world.resource::<Matches>().by_id.get(&match_id).ok_or(HostError::NoSuchMatch)?;
+    tracing::info!(%match_id, reason, "match ended without a result");
+    let why = if world.resource::<Matches>().draining { CloseReason::ShuttingDown } else { CloseReason::Voided };
+    close(world, entity, why);
+    Ok(())
+}
+
+fn drain(world: &mut World) {
+    world.resource_mut::<Matches>().draining = true;
+    let mut query = world.query::<(Entity, &Hosted)>();
+    let idle = query.iter(world).filter(|(_, hosted)| hosted.order.demo || hosted.stage == Stage::Filling);
+    let idle: Vec<Entity> = idle.map(|(entity, _)| entity).collect();
+    idle.into_iter().for_each(|entity| close(world, entity, CloseReason::ShuttingDown));
+}
+
+/// The record is safe: now the players may know.
+fn publish_result(world: &mut World, match_id: MatchId) {
+    let now = world.resource::<Now>().0;
+    let Some(entity) = world.resource::<Matches>().by_id.get(&match_id).copied() else { return };
+    if let Some(mut hosted) = world.get_mut::<Hosted>(entity) {
+        hosted.stage = Stage::Over { close_at: now + AFTERGLOW };
+    }
+    let Some(state) = sim::get(world, MatchKey::from(entity)) else { return };
+    let message = result_message(&state);
+    tell_all(world, entity, &message);
+}
+
+fn tell_all(world: &mut World, entity: Entity, message: &ToClient) {
+    let Some(crew) = world.get::<Crew>(entity) else { return };
+    let linked: Vec<LinkId> = crew.seats.iter().filter_map(|seat| Some(seat.link.as_ref()?.id)).collect();
+    world.resource_scope(|world, mut links: Mut<'_, Links>| {
+        let mut renet = world.resource_mut::<RenetServer>();
+        linked.iter().for_each(|link| links.tell(&mut renet, *link, message));
+    });
+}
+
+/// Removes a match and everything that points to it.
+fn close(world: &mut World, entity: Entity, reason: CloseReason) {
+    let linked: Vec<LinkId> = world
+        .get::<Crew>(entity)
+        .map(|crew| crew.seats.iter().filter_map(|seat| Some(seat.link.as_ref()?.id)).collect())
+        .unwrap_or_default();
+    let mut links = world.resource_mut::<Links>();
+    linked.into_iter().for_each(|link| links.close(link, reason));
+    let Some((match_id, seats)) = world.get::<Hosted>(entity).map(|h| (h.order.match_id, h.order.seats)) else { return };
+    let mut matches = world.resource_mut::<Matches>();
+    matches.by_id.remove(&match_id);
+    matches.directory.remove(match_id);
+    matches.status.seats.fetch_sub(i64::from(seats), Ordering::Relaxed);
+    sim::close(world, MatchKey::from(entity));
+}
+
+/// Moves every match along its life; runs before inputs are gathered.
+pub(super) fn advance(world: &mut World, query: &mut QueryState<(Entity, &mut Hosted, &mut Crew, &Round)>) {
+    let now = world.resource::<Now>().0;
+    let mut ending = Vec::new();
+    let mut silent = Vec::new();
+    let mut players = 0;
+    for (entity, mut hosted, mut crew, round) in query.iter_mut(world) {
+        players += crew.players();
+        watch_silence(&mut crew, hosted.stage == Stage::Filling, now, &mut silent);
+        if let Some(end) = next_stage(&mut hosted, &mut crew, round, now) {
+            ending.push((entity, end));
+        }
+    }
+    world.resource::<Matches>().status.players.store(players, Ordering::Relaxed);
+    let mut links = world.resource_mut::<Links>();
+    silent.into_iter().for_each(|link| links.close(link, CloseReason::Silent));
+    for (entity, end) in ending {
+        match end {
+            End::Close => close(world, entity, CloseReason::MatchOver),
+            End::Reopen(order) => {
+                close(world, entity, CloseReason::MatchOver);
+                let status = world.resource::<Matches>().status.clone();
+                status.seats.fetch_add(i64::from(order.seats), Ordering::Relaxed);
+                if open(world, order.clone()).is_err() {
+                    status.seats.fetch_sub(i64::from(order.seats), Ordering::Relaxed);
+                }
+            }
+        }
+    }
+}
+
+fn watch_silence(crew: &mut Crew, filling: bool, now: Duration, silent: &mut Vec<LinkId>) {
+    for seat in &mut crew.seats {
+        let link = seat.link.as_ref().map(|link| link.id);
+        let presence = seat.presence(now, filling);
+        if presence != Presence::Here {
+            silent.extend(link);
+            crew.roster_changed = true;
+        }
+    }
+}
+
+/// What to do with a match whose life is over.
+enum End {
+    Close,
+    Reopen(MatchOrder),
+}
+
+fn next_stage(hosted: &mut Hosted, crew: &mut Crew, round: &Round, now: Duration) -> Option<End> {
+    match hosted.stage {
+        Stage::Filling if round.phase != Phase::Waiting => {
+            hosted.stage = Stage::Playing;
+            hosted.started = now;
+        }
+        Stage::Filling => {
+            let everyone_is_here = crew.seats.iter().all(|seat| match seat.occupant {
+                Occupant::Free => false,
+                Occupant::Player => seat.link.as_ref().is_some_and(|link| link.ready),
+                Occupant::Pilot => true,
+            });
+            let nobody = crew.players() == 0 && !hosted.order.demo;
+            if nobody {
+                hosted.fill_at = None;
+                return (now.saturating_sub(hosted.opened) >= UNCLAIMED_TTL).then_some(End::Close);
+            }
+            if everyone_is_here || hosted.fill_at.is_some_and(|at| now >= at) {
+                crew.fill_with_pilots();
+                hosted.start = true;
+            }
+        }
+        Stage::Playing if round.phase == Phase::MatchOver && hosted.order.demo => {
+            hosted.stage = Stage::Over { close_at: now + DEMO_PAUSE };
+        }
+        Stage::Over { close_at } => {
+            let unwatched = crew.seats.iter().all(|seat| seat.link.is_none());
+            if hosted.order.demo {
+                let match_id = MatchId(uuid::Uuid::now_v7().as_u128());
+                let again = MatchOrder { match_id, ..hosted.order.clone() };
+                return (now >= close_at).then_some(End::Reopen(again));
+            }
+            return (unwatched || now >= close_at).then_some(End::Close);
+        }
+        Stage::Playing | Stage::Recording => {}
+    }
+    None
+}
+
+/// Decides what every seat flies in the next tick: the player's input, or the pilot's.
+pub(super) fn gather_inputs(
+    now: Res<Now>,
+    mut matches: Query<(&mut Hosted, &mut Crew, &mut Inputs, MatchParts)>,
+) {
+    for (mut hosted, mut crew, mut inputs, parts) in &mut matches {
+        let state = MatchRef::from(parts);
+        let next = state.round.tick.plus(1);
+        inputs.start = std::mem::take(&mut hosted.start);
+        for seat in Seat::first(state.setup.seats) {
+            let held = &mut crew.seats[seat.index()];
+            inputs.seats[seat.index()] = match held.next_input(next, now.0) {
+                Some(input) => input,
+                None => {
+                    if pilot::thinks(seat, next) {
+                        let view = state.view(Audience::Seat(seat));
+                        held.pilot_input = pilot::think(&view, &state.setup.ruleset, seat, Skill::Regular, next);
+                    }
+                    held.pilot_input
+                }
+            };
+        }
+    }
+}
+
+/// Tells everyone in a match who flies, when that has changed.
+pub(super) fn send_rosters(
+    mut links: ResMut<Links>,
+    mut renet: ResMut<RenetServer>,
+    mut crews: Query<&mut Crew>,
+) {
+    for mut crew in &mut crews {
+        if !crew.roster_changed {
+            continue;
+        }
+        crew.roster_changed = false;
+        let seat = |seat: &super::crew::SeatCrew| RosterSeat {
+            name: seat.name.clone(),
+            pilot: seat.occupant == Occupant::Pilot,
+        };
+        let message = ToClient::Roster { seats: crew.seats.iter().map(seat).collect() };
+        for link in crew.seats.iter().filter_map(|seat| seat.link.as_ref()) {
+            links.tell(&mut renet, link.id, &message);
+        }
+    }
+}

@@ -1,0 +1,324 @@
+//! The host: matches on shards, behind the [`Hosts`] border.
+//!
+//! In: orders and claims. Out: tickets, and records through the spool.
+//! *Invariant:* knows nothing of HTTP, accounts or databases.
+//! *Invariant:* the key that connect tokens are sealed with is random per start and never leaves this process.
+//! Start reading at [`Host::start`]; a tick is spelled in [`shard::build`].
+
+pub mod crew;
+pub mod link;
+pub mod matches;
+pub mod record;
+pub mod replicate;
+pub mod shard;
+pub mod spool;
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use astro_shared::sim::units::MatchId;
+use astro_shared::wire;
+use rand::Rng;
+use renetcode::ConnectToken;
+use tokio::sync::oneshot;
+
+use crate::directory::Directory;
+use crate::hosts::{Answer, Claim, HostError, Hosts, MatchOrder, Ticket};
+use crate::telemetry::{Metrics, ShardMetrics};
+use crate::transport::udp::{LINKS_PER_LANE, LaneConfig, UdpTransport};
+use crew::CLAIM_TTL;
+use matches::{Command, Reservation};
+use shard::{COMMANDS_MAX, Clock, PERIOD, ShardParts, ShardStatus, ShardThread};
+use spool::Spool;
+
+/// A shard is full when its mean tick passes this share of the period.
+const BUSY_SHARE_MAX: f64 = 0.6;
+/// Netcode's own timeout; ours (5 s) comes first and gives a reason.
+const NETCODE_TIMEOUT_S: i32 = 8;
+/// How long a caller waits for a shard to answer.
+const ANSWER_WITHIN: Duration = Duration::from_secs(2);
+
+/// How a host is set up.
+#[derive(Clone, Debug)]
+pub struct HostConfig {
+    /// First UDP port; shard `s`, lane `l` binds `port + s * lanes_per_shard + l`. Port 0 picks free ones.
+    pub udp: SocketAddr,
+    /// What players reach when that is not the bound address.
+    pub public_udp: Option<IpAddr>,
+    pub shards: usize,
+    pub lanes_per_shard: usize,
+}
+
+/// The host could not start.
+#[derive(Debug, thiserror::Error)]
+pub enum HostStartError {
+    #[error("cannot bind {0}")]
+    Bind(#[from] io::Error),
+    #[error("{0} shards with {1} lanes from UDP port {2} on go beyond port 65535")]
+    Ports(usize, usize, u16),
+}
+
+/// All shards of this process.
+pub struct Host {
+    shards: Vec<ShardHandle>,
+    directory: Arc<Directory>,
+    clock: Clock,
+    key: [u8; 32],
+    lanes_per_shard: usize,
+    stop: Arc<AtomicBool>,
+    draining: AtomicBool,
+    spool: Spool,
+    udp: Vec<SocketAddr>,
+}
+
+struct ShardHandle {
+    commands: mpsc::SyncSender<Command>,
+    status: Arc<ShardStatus>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl Host {
+    /// Binds every socket and starts every shard's thread.
+    ///
+    /// # Errors
+    /// When an address cannot be bound; nothing is left running then.
+    pub fn start(
+        config: HostConfig,
+        metrics: &Metrics,
+        spool: Spool,
+        directory: Arc<Directory>,
+    ) -> Result<Host, HostStartError> {
+        let clock = Clock::start();
+        let key: [u8; 32] = rand::rng().random();
+        let mut opened = Vec::new();
+        for shard in 0..config.shards {
+            let lanes = lanes_of(&config, shard, key)?;
+            opened.push(UdpTransport::open(&lanes, clock.now())?);
+        }
+        let udp = opened.iter().flat_map(UdpTransport::bound).collect();
+        let stop = Arc::new(AtomicBool::new(false));
+        let start = |(index, udp): (usize, UdpTransport)| {
+            let lanes = rebound(&config, &udp, key);
+            let common = Common { clock, stop: stop.clone(), spool: spool.clone(), directory: directory.clone() };
+            start_shard(index, udp, lanes, metrics.shard(index), common)
+        };
+        let shards = opened.into_iter().enumerate().map(start).collect::<io::Result<Vec<_>>>()?;
+        let lanes_per_shard = config.lanes_per_shard;
+        let draining = AtomicBool::new(false);
+        Ok(Host { shards, directory, clock, key, lanes_per_shard, stop, draining, spool, udp })
+    }
+
+    /// Where UDP listens, shard by shard and lane by lane.
+    pub fn udp_addresses(&self) -> Vec<SocketAddr> {
+        self.udp.clone()
+    }
+
+    /// Seats held by people.
+    pub fn players(&self) -> usize {
+        self.shards.iter().map(|shard| shard.status.players.load(Ordering::Relaxed)).sum()
+    }
+
+    /// Ends every thread; matches still running are gone.
+    pub fn stop(&self) {
+        self.stop.store(true, Ordering::Relaxed);
+        for shard in &self.shards {
+            let thread = shard.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+            if thread.is_some_and(|thread| thread.join().is_err()) {
+                tracing::error!("a shard's thread ended by a panic");
+            }
+        }
+    }
+
+    /// The shard with the least to do, counting what is reserved; `None` when all are full.
+    fn place(&self, seats: u8) -> Option<usize> {
+        let capacity = (self.lanes_per_shard * LINKS_PER_LANE) as i64;
+        let busy_ns = (PERIOD.as_nanos() as f64 * BUSY_SHARE_MAX) as u64;
+        let open = self.shards.iter().enumerate().filter(|(_, shard)| {
+            let taken = shard.status.seats.load(Ordering::Relaxed);
+            taken + i64::from(seats) <= capacity && shard.status.tick_mean_ns() <= busy_ns
+        });
+        open.min_by_key(|(_, shard)| shard.status.seats.load(Ordering::Relaxed)).map(|(index, _)| index)
+    }
+
+    /// Sends a command and waits for its answer.
+    async fn ask<T>(
+        &self,
+        shard: usize,
+        command: impl FnOnce(oneshot::Sender<Result<T, HostError>>) -> Command,
+    ) -> Result<T, HostError> {
+        let (reply, answer) = oneshot::channel();
+        let shard = self.shards.get(shard).ok_or(HostError::NoSuchMatch)?;
+        shard.commands.try_send(command(reply)).map_err(|_| HostError::Unresponsive)?;
+        match tokio::time::timeout(ANSWER_WITHIN, answer).await {
+            Ok(Ok(result)) => result,
+            _ => Err(HostError::Unresponsive),
+        }
+    }
+
+    fn mint(&self, reservation: Reservation) -> Result<Ticket, HostError> {
+        let mut user_data = [0u8; 256];
+        user_data[..8].copy_from_slice(&reservation.link.0.to_le_bytes());
+        let token = ConnectToken::generate(
+            self.clock.now(),
+            wire::fingerprint(),
+            CLAIM_TTL.as_secs(),
+            reservation.link.0,
+            NETCODE_TIMEOUT_S,
+            vec![reservation.address],
+            Some(&user_data),
+            &self.key,
+        );
+        let mut connect_token = Vec::with_capacity(1200);
+        // Fails only without an address or for lack of memory; either way the caller may try again.
+        let written = token.ok().and_then(|token| token.write(&mut connect_token).ok());
+        written.ok_or(HostError::Unresponsive)?;
+        let Reservation { seat, secret, address, seats_free, .. } = reservation;
+        Ok(Ticket { seat, secret, connect_token, udp: address, seats_free })
+    }
+
+    fn matches_left(&self) -> bool {
+        self.shards.iter().any(|shard| shard.status.seats.load(Ordering::Relaxed) > 0)
+    }
+
+    fn tell_all(&self, command: impl Fn() -> Command) {
+        for shard in &self.shards {
+            if shard.commands.try_send(command()).is_err() {
+                tracing::warn!("a shard takes no commands");
+            }
+        }
+    }
+
+    async fn wait_until_empty(&self, within: Duration) -> bool {
+        let deadline = self.clock.now() + within;
+        while self.matches_left() {
+            if self.clock.now() >= deadline {
+                return false;
+            }
+            tokio::time::sleep(PERIOD).await;
+        }
+        true
+    }
+}
+
+impl Hosts for Host {
+    fn allocate(&self, order: MatchOrder) -> Answer<'_, (), HostError> {
+        Box::pin(async move {
+            if self.draining.load(Ordering::Relaxed) {
+                return Err(HostError::Draining);
+            }
+            if !self.spool.healthy() && !order.demo {
+                return Err(HostError::Full);
+            }
+            let seats = order.seats;
+            let shard = self.place(seats).ok_or(HostError::Full)?;
+            // Counted before the shard knows, so that a burst spreads.
+            self.shards[shard].status.seats.fetch_add(i64::from(seats), Ordering::Relaxed);
+            let opened = self.ask(shard, |reply| Command::Open { order, reply }).await;
+            if opened.is_err() {
+                self.shards[shard].status.seats.fetch_sub(i64::from(seats), Ordering::Relaxed);
+            }
+            opened
+        })
+    }
+
+    fn ticket(&self, match_id: MatchId, claim: Claim) -> Answer<'_, Ticket, HostError> {
+        Box::pin(async move {
+            let shard = self.directory.shard_of(match_id).ok_or(HostError::NoSuchMatch)?;
+            let reservation = self.ask(shard, |reply| Command::Claim { match_id, claim, reply }).await?;
+            self.mint(reservation)
+        })
+    }
+
+    fn void(&self, match_id: MatchId, reason: String) -> Answer<'_, (), HostError> {
+        Box::pin(async move {
+            let shard = self.directory.shard_of(match_id).ok_or(HostError::NoSuchMatch)?;
+            self.ask(shard, |reply| Command::Void { match_id, reason, reply }).await
+        })
+    }
+
+    fn drain(&self, grace: Duration) -> Answer<'_, (), HostError> {
+        Box::pin(async move {
+            self.draining.store(true, Ordering::Relaxed);
+            self.tell_all(|| Command::Drain);
+            if !self.wait_until_empty(grace.max(PERIOD * 6)).await {
+                self.tell_all(|| Command::VoidAll);
+                self.wait_until_empty(PERIOD * 12).await;
+            }
+            Ok(())
+        })
+    }
+}
+
+fn lanes_of(config: &HostConfig, shard: usize, key: [u8; 32]) -> Result<Vec<LaneConfig>, HostStartError> {
+    let lane = |lane: usize| {
+        let offset = shard * config.lanes_per_shard + lane;
+        let port = match config.udp.port() {
+            0 => Some(0),
+            first => u16::try_from(usize::from(first) + offset).ok(),
+        };
+        let too_far = HostStartError::Ports(config.shards, config.lanes_per_shard, config.udp.port());
+        let bind = SocketAddr::new(config.udp.ip(), port.ok_or(too_far)?);
+        Ok(LaneConfig { bind, public_ip: config.public_udp, protocol_id: wire::fingerprint(), key })
+    };
+    (0..config.lanes_per_shard).map(lane).collect()
+}
+
+/// The same lanes on the ports that were really bound: for the `App` that follows a panic.
+fn rebound(config: &HostConfig, udp: &UdpTransport, key: [u8; 32]) -> Vec<LaneConfig> {
+    let lane = |bind| LaneConfig { bind, public_ip: config.public_udp, protocol_id: wire::fingerprint(), key };
+    udp.bound().into_iter().map(lane).collect()
+}
+
+/// What every shard shares.
+struct Common {
+    clock: Clock,
+    stop: Arc<AtomicBool>,
+    spool: Spool,
+    directory: Arc<Directory>,
+}
+
+fn start_shard(
+    index: usize,
+    udp: UdpTransport,
+    lanes: Vec<LaneConfig>,
+    metrics: ShardMetrics,
+    common: Common,
+) -> io::Result<ShardHandle> {
+    let (commands, command_queue) = mpsc::sync_channel(COMMANDS_MAX);
+    let (recorded, recorded_queue) = mpsc::channel();
+    let status = Arc::<ShardStatus>::default();
+    let Common { clock, stop, spool, directory } = common;
+    let thread = ShardThread {
+        index,
+        clock,
+        commands: command_queue,
+        recorded: recorded_queue,
+        stop,
+        status: status.clone(),
+        metrics: metrics.clone(),
+    };
+    let shard_status = status.clone();
+    let mut first = Some(udp);
+    let make = move || {
+        let udp = match first.take() {
+            Some(udp) => udp,
+            None => UdpTransport::open(&lanes, clock.now())?,
+        };
+        let parts = ShardParts {
+            index,
+            directory: directory.clone(),
+            status: shard_status.clone(),
+            metrics: metrics.clone(),
+            spool: spool.clone(),
+            recorded: recorded.clone(),
+            transports: vec![Box::new(udp)],
+        };
+        Ok(shard::build(parts, clock.now()))
+    };
+    let thread = std::thread::Builder::new().name(format!("shard-{index}")).spawn(move || shard::run(thread, make))?;
+    Ok(ShardHandle { commands, status, thread: Mutex::new(Some(thread)) })
+}

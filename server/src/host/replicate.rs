@@ -1,0 +1,159 @@
+//! Snapshots: what each link is sent of the tick just played.
+//!
+//! In: state, the events since each link's acknowledged snapshot. Out: one datagram per link that is due.
+//! *Invariant:* the shared part is encoded once per match and baseline; per link only the head is new.
+//! *Invariant:* the view hash is taken from components, before any encoding.
+//! *Invariant:* when the events since a baseline are not all in the ring, the snapshot is absolute.
+//! Start reading at [`replicate`].
+
+use std::collections::VecDeque;
+
+use astro_shared::sim::fields::Audience;
+use astro_shared::sim::state::{Event, MatchParts, MatchRef};
+use astro_shared::sim::units::{Seat, TICKS_PER_SECOND, Tick};
+use astro_shared::wire::snapshot::{self, BASELINE_AGE_MAX, Baseline, EVENTS_MAX, Head};
+use bevy_ecs::prelude::*;
+
+use super::crew::{Crew, SeatCrew};
+use super::matches::Hosted;
+use super::shard::{Counters, Transports};
+
+/// Events kept per match: more than any baseline that can still be used needs in a heavy fight.
+const RING_EVENTS: usize = 128;
+
+/// The newest events of a match with their ticks.
+#[derive(Component, Debug, Default)]
+pub struct EventRing {
+    events: VecDeque<(Tick, Event)>,
+    /// Events up to this tick are no longer all here.
+    lost_through: Tick,
+}
+
+impl EventRing {
+    fn push(&mut self, tick: Tick, event: Event) {
+        if self.events.len() == RING_EVENTS
+            && let Some((oldest, _)) = self.events.pop_front()
+        {
+            self.lost_through = oldest;
+        }
+        self.events.push_back((tick, event));
+    }
+
+    /// Events after `tick`, oldest first.
+    fn after(&self, tick: Tick) -> impl Iterator<Item = &(Tick, Event)> {
+        let first = self.events.partition_point(|(at, _)| *at <= tick);
+        self.events.range(first..)
+    }
+
+    /// The best baseline for a client that has the snapshot of `acknowledged`.
+    fn baseline(&self, acknowledged: Tick, now: Tick) -> Baseline {
+        let usable = acknowledged != Tick(0)
+            && acknowledged >= self.lost_through
+            && now.since(acknowledged) <= BASELINE_AGE_MAX
+            && self.after(acknowledged).count() <= EVENTS_MAX;
+        if usable { Baseline::After(acknowledged) } else { Baseline::Absolute }
+    }
+}
+
+/// Keeps the newest tick's events for snapshots to come.
+pub(super) fn keep_events(mut matches: Query<(&mut EventRing, MatchParts)>) {
+    for (mut ring, parts) in &mut matches {
+        let state = MatchRef::from(parts);
+        for event in &state.events.0 {
+            ring.push(state.round.tick, *event);
+        }
+    }
+}
+
+/// Bodies encoded for one match in this tick, by baseline; reused memory.
+#[derive(Default)]
+pub(super) struct Scratch {
+    bodies: Vec<(Baseline, std::ops::Range<usize>)>,
+    bytes: Vec<u8>,
+    datagram: Vec<u8>,
+}
+
+impl Scratch {
+    fn body(&mut self, baseline: Baseline, state: &MatchRef<'_>, ring: &EventRing) -> std::ops::Range<usize> {
+        if let Some((_, range)) = self.bodies.iter().find(|(known, _)| *known == baseline) {
+            return range.clone();
+        }
+        let start = self.bytes.len();
+        let since = if let Baseline::After(tick) = baseline { tick } else { state.round.tick };
+        snapshot::encode_body(state, baseline, ring.after(since), &mut self.bytes);
+        let range = start..self.bytes.len();
+        self.bodies.push((baseline, range.clone()));
+        range
+    }
+}
+
+/// Sends each due link its snapshot.
+pub(super) fn replicate(
+    mut transports: ResMut<Transports>,
+    mut counters: ResMut<Counters>,
+    mut matches: Query<(&Hosted, &mut Crew, &EventRing, MatchParts)>,
+    mut scratch: Local<Scratch>,
+) {
+    for (hosted, mut crew, ring, parts) in &mut matches {
+        let state = MatchRef::from(parts);
+        let tick = state.round.tick;
+        scratch.bodies.clear();
+        scratch.bytes.clear();
+        let mut public_hash = None;
+        for seat in Seat::first(state.setup.seats) {
+            let held = &mut crew.seats[seat.index()];
+            if !is_due(held, tick, hosted.stagger) {
+                continue;
+            }
+            let hash = state.view_hash(*public_hash.get_or_insert_with(|| state.public_hash()), Audience::Seat(seat));
+            let (input_newest, input_margin_ticks) = (held.queue.newest(), held.queue.take_margin());
+            let Some(link) = held.link.as_mut() else { continue };
+            let hash_long = link.long_hash_at.is_none_or(|at| tick.since(at) >= TICKS_PER_SECOND);
+            if hash_long {
+                link.long_hash_at = Some(tick);
+            }
+            let head = Head { input_newest, input_margin_ticks, view_hash: hash, hash_long };
+            let body = scratch.body(ring.baseline(link.acknowledged, tick), &state, ring);
+            let Scratch { bytes, datagram, .. } = &mut *scratch;
+            datagram.clear();
+            snapshot::encode_head(&head, &state, seat, datagram);
+            datagram.extend_from_slice(&bytes[body]);
+            link.sent = tick;
+            counters.snapshots += 1;
+            counters.snapshot_bytes += datagram.len() as u64;
+            if let Some(transport) = transports.0.get_mut(link.transport) {
+                transport.send(link.id, datagram);
+            }
+        }
+    }
+}
+
+/// Whether the seat's link gets a snapshot of this tick. Matches are spread over ticks by their stagger.
+fn is_due(held: &SeatCrew, tick: Tick, stagger: u32) -> bool {
+    held.link
+        .as_ref()
+        .is_some_and(|link| link.ready && tick.0.wrapping_add(stagger).is_multiple_of(link.snapshot_every_ticks))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_ring_that_lost_events_makes_the_next_snapshot_absolute() {
+        let mut ring = EventRing::default();
+        for tick in 1..=30 {
+            ring.push(Tick(tick), Event::RoundDrawn);
+        }
+        assert_eq!(ring.baseline(Tick(0), Tick(30)), Baseline::Absolute);
+        assert_eq!(ring.baseline(Tick(10), Tick(30)), Baseline::After(Tick(10)));
+        assert_eq!(ring.after(Tick(10)).count(), 20);
+        for _ in 0..RING_EVENTS {
+            ring.push(Tick(31), Event::RoundDrawn);
+        }
+        assert_eq!(ring.baseline(Tick(10), Tick(31)), Baseline::Absolute, "lost");
+        assert_eq!(ring.baseline(Tick(30), Tick(31)), Baseline::Absolute, "too many");
+        assert_eq!(ring.baseline(Tick(31), Tick(31)), Baseline::After(Tick(31)));
+        assert_eq!(ring.baseline(Tick(31), Tick(31 + BASELINE_AGE_MAX + 1)), Baseline::Absolute, "too old");
+    }
+}

@@ -1,0 +1,221 @@
+//! Finished matches on disk until the service has stored them: no result is lost once it is here.
+//!
+//! In: records of finished matches, from any shard. Out: "it is on disk" per record, then the record itself to
+//! [`Results`], as often as it takes.
+//! *Invariant:* `on_synced` is called after the record survives a power cut, never before.
+//! *Invariant:* a record leaves the disk only after the service said that it is stored; marks of that may be
+//! lost in a crash, since delivery is idempotent.
+//! *Invariant:* no call here waits for the disk or the network, except [`Spool::open`] and [`Spool::close`].
+//! Start reading at [`Spool`]; then [`writer`] (the thread), [`delivery`] (the task), [`segment`] (the files).
+
+mod delivery;
+mod segment;
+mod writer;
+
+use std::collections::VecDeque;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use astro_shared::sim::units::MatchId;
+use tokio::sync::{Notify, watch};
+
+use crate::hosts::{MatchRecord, Results};
+use crate::records::BODY_BYTES_MAX;
+use segment::Location;
+
+pub use writer::{Damage, Recovery, TornTail};
+
+/// Records that may wait for the writer. A shard that finds the queue full keeps its record and tries again
+/// next tick; it takes a disk that hangs and this many matches ending meanwhile.
+pub const QUEUE_RECORDS_MAX: usize = 4096;
+
+/// Called on the writer's thread once the record is on disk; must not block.
+pub type OnSynced = Box<dyn FnOnce() + Send>;
+
+/// The spool folder cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[error("spool {path}: {source}")]
+pub struct SpoolError {
+    pub path: PathBuf,
+    pub source: io::Error,
+}
+
+/// A record on its way to the disk; what [`Spool::append`] hands back when it has no room.
+pub struct Append {
+    pub record: MatchRecord,
+    pub on_synced: OnSynced,
+}
+
+/// A handle to the spool. Clones share it; the last one to go closes it.
+#[derive(Clone)]
+pub struct Spool {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    shared: Arc<Shared>,
+    writer: Mutex<Option<JoinHandle<()>>>,
+}
+
+/// Sizes and times; tests use smaller ones.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limits {
+    /// A segment that has grown past this is closed and a new one begun.
+    segment_bytes: u64,
+    /// First pause after a failed write or delivery; each further one is twice as long, up to `retry_max`.
+    retry_min: Duration,
+    retry_max: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits {
+            segment_bytes: 16 * 1024 * 1024,
+            retry_min: Duration::from_millis(100),
+            retry_max: Duration::from_secs(5),
+        }
+    }
+}
+
+/// What shards, writer and delivery share.
+struct Shared {
+    folder: PathBuf,
+    limits: Limits,
+    inbox: Mutex<Inbox>,
+    /// Wakes the writer: the inbox has something, or was closed.
+    work: Condvar,
+    /// On disk, not delivered. One small entry for each such record, so bounded by the disk.
+    ready: Mutex<VecDeque<Entry>>,
+    /// Wakes the delivery: `ready` has something.
+    synced: Notify,
+    /// Records accepted and not yet delivered.
+    depth: watch::Sender<usize>,
+    healthy: AtomicBool,
+    syncs: AtomicU64,
+}
+
+/// What waits for the writer.
+#[derive(Default)]
+struct Inbox {
+    /// At most [`QUEUE_RECORDS_MAX`].
+    appends: VecDeque<Append>,
+    /// No more than there were entries in `ready`.
+    delivered: Vec<Entry>,
+    closed: bool,
+}
+
+/// A record on disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Entry {
+    match_id: MatchId,
+    at: Location,
+}
+
+impl Spool {
+    /// Opens the folder, makes it when it is missing, and takes up every record in it that is not delivered.
+    ///
+    /// # Errors
+    /// When the folder cannot be read, or damage in it cannot be put aside.
+    pub fn open(folder: &Path) -> Result<(Spool, Recovery), SpoolError> {
+        Spool::open_with(folder, Limits::default())
+    }
+
+    fn open_with(folder: &Path, limits: Limits) -> Result<(Spool, Recovery), SpoolError> {
+        let broken = |source| SpoolError { path: folder.to_owned(), source };
+        let (recovered, recovery) = writer::recover(folder).map_err(broken)?;
+        let shared = Arc::new(Shared {
+            folder: folder.to_owned(),
+            limits,
+            inbox: Mutex::default(),
+            work: Condvar::new(),
+            ready: Mutex::new(recovered.entries.iter().copied().collect()),
+            synced: Notify::new(),
+            depth: watch::Sender::new(recovered.entries.len()),
+            healthy: AtomicBool::new(true),
+            syncs: AtomicU64::new(0),
+        });
+        let thread = writer::Writer::new(Arc::clone(&shared), &recovered);
+        let thread = std::thread::Builder::new().name("spool".into()).spawn(move || thread.run()).map_err(broken)?;
+        Ok((Spool { inner: Arc::new(Inner { shared, writer: Mutex::new(Some(thread)) }) }, recovery))
+    }
+
+    /// Hands a record to the writer. `on_synced` follows when it is on disk.
+    ///
+    /// # Errors
+    /// Gives both back when the queue is full or closed; try again next tick.
+    pub fn append(&self, record: MatchRecord, on_synced: OnSynced) -> Result<(), Box<Append>> {
+        assert!(record.replay.len() < BODY_BYTES_MAX / 2, "a replay of {} bytes cannot be", record.replay.len());
+        let shared = &self.inner.shared;
+        let append = Append { record, on_synced };
+        let mut inbox = lock(&shared.inbox);
+        if inbox.closed || inbox.appends.len() >= QUEUE_RECORDS_MAX {
+            return Err(Box::new(append));
+        }
+        shared.depth.send_modify(|depth| *depth += 1);
+        inbox.appends.push_back(append);
+        shared.work.notify_one();
+        Ok(())
+    }
+
+    /// Whether the last write reached the disk. While not, nobody should begin a new match.
+    pub fn healthy(&self) -> bool {
+        self.inner.shared.healthy.load(Ordering::Relaxed)
+    }
+
+    /// Records accepted and not yet delivered.
+    pub fn depth(&self) -> usize {
+        *self.inner.shared.depth.borrow()
+    }
+
+    /// How often the disk has confirmed a batch.
+    pub fn syncs(&self) -> u64 {
+        self.inner.shared.syncs.load(Ordering::Acquire)
+    }
+
+    /// Delivers to `results` for as long as the returned future runs. One such future per spool.
+    pub fn deliver_to(&self, results: Arc<dyn Results>) -> impl Future<Output = ()> + Send + use<> {
+        delivery::run(Arc::clone(&self.inner.shared), results)
+    }
+
+    /// Waits until everything is delivered. `false` when that took longer than `timeout`; the rest stays on
+    /// disk for the next start.
+    pub async fn flush(&self, timeout: Duration) -> bool {
+        let mut depth = self.inner.shared.depth.subscribe();
+        let empty = depth.wait_for(|depth| *depth == 0);
+        tokio::time::timeout(timeout, empty).await.is_ok_and(|empty| empty.is_ok())
+    }
+
+    /// Writes what is waiting and ends the writer. Blocks for one write at most.
+    pub fn close(&self) {
+        self.inner.close();
+    }
+}
+
+impl Inner {
+    fn close(&self) {
+        lock(&self.shared.inbox).closed = true;
+        self.shared.work.notify_one();
+        if let Some(writer) = lock(&self.writer).take() {
+            // A writer that panicked has said so; there is nothing left to wait for.
+            let _ = writer.join();
+        }
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+/// Every lock here guards single pushes and pops, so one poisoned by a panic is still sound.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests;

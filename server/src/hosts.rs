@@ -1,0 +1,144 @@
+//! The border between the service and the hosts: what the one may ask, what the other hands back.
+//!
+//! In: orders for matches, claims for seats. Out: tickets; and, the other way, records of finished matches.
+//! *Invariant:* `api` knows this trait and never `host`; `host` knows [`Results`] and never a database.
+//! In role `all` both are calls in one process; between processes they become HTTP.
+//! Start reading at [`Hosts`].
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use astro_shared::sim::rules::Ruleset;
+use astro_shared::sim::units::{MatchId, Seat};
+use serde::{Deserialize, Serialize};
+
+/// What a call across the border answers with, later.
+pub type Answer<'a, T, E> = Pin<Box<dyn Future<Output = Result<T, E>> + Send + 'a>>;
+
+/// A host of matches, wherever it runs.
+pub trait Hosts: Send + Sync {
+    /// Opens a match and keeps its seats free for claims.
+    fn allocate(&self, order: MatchOrder) -> Answer<'_, (), HostError>;
+    /// Reserves or gives back a seat, and mints the right to take it once.
+    fn ticket(&self, match_id: MatchId, claim: Claim) -> Answer<'_, Ticket, HostError>;
+    /// Ends a match without a result; players are told `reason`.
+    fn void(&self, match_id: MatchId, reason: String) -> Answer<'_, (), HostError>;
+    /// Takes no more matches and answers when none is left or `grace` is over (what is left is then void).
+    fn drain(&self, grace: Duration) -> Answer<'_, (), HostError>;
+}
+
+/// Where finished matches go. Idempotent: the match id is the key.
+pub trait Results: Send + Sync {
+    /// Stores records; an answer of `Ok` means all of them are durable.
+    fn deliver(&self, records: Vec<MatchRecord>) -> Answer<'_, (), ResultsError>;
+}
+
+/// A match to open.
+#[derive(Clone, Debug)]
+pub struct MatchOrder {
+    pub match_id: MatchId,
+    /// 2 to 8.
+    pub seats: u8,
+    pub ruleset: Arc<Ruleset>,
+    /// How long seats stay open after the first claim before pilots take the rest.
+    pub fill_after: Duration,
+    /// Flown by pilots only, not recorded, opened again when over.
+    pub demo: bool,
+}
+
+/// By what right somebody wants a seat.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Claim {
+    /// A new player. The name has passed [`astro_shared::api::check_name`].
+    Join { name: String },
+    /// A player who already had the seat that this secret belongs to.
+    Return { secret: SeatSecret },
+}
+
+/// 256 random bits that give a seat back to whoever had it. Kept hashed on the host; dies with the match.
+#[derive(Clone, PartialEq, Eq)]
+pub struct SeatSecret(pub [u8; 32]);
+
+impl std::fmt::Debug for SeatSecret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("SeatSecret(..)")
+    }
+}
+
+/// The right to take one seat once, within 15 s.
+#[derive(Clone, Debug)]
+pub struct Ticket {
+    pub seat: Seat,
+    pub secret: SeatSecret,
+    /// A netcode 1.02 connect token, 1,172 bytes or a little more.
+    pub connect_token: Vec<u8>,
+    /// Where the token leads; also inside the token.
+    pub udp: SocketAddr,
+    /// Seats of the match that are still free after this one.
+    pub seats_free: u8,
+}
+
+/// Why a host refuses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum HostError {
+    #[error("every shard is full")]
+    Full,
+    #[error("no such match is running")]
+    NoSuchMatch,
+    #[error("the match has no free seat or has already begun")]
+    NoFreeSeat,
+    #[error("the seat secret is wrong, or the seat was given up")]
+    SeatLost,
+    #[error("the server is shutting down")]
+    Draining,
+    #[error("the shard did not answer in time")]
+    Unresponsive,
+}
+
+/// The service could not store results; the spool keeps them and tries again.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("results not stored: {0}")]
+pub struct ResultsError(pub String);
+
+/// Everything about a finished match, as it lies in the spool and goes to the store.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct MatchRecord {
+    pub match_id: MatchId,
+    pub mode: String,
+    pub rules: String,
+    pub rules_hash: u64,
+    pub arena: String,
+    /// Unix time in milliseconds of the first countdown and of the end.
+    pub started_ms: u64,
+    pub ended_ms: u64,
+    /// Length of the match in ticks, waiting included.
+    pub ticks: u32,
+    pub rounds: u8,
+    /// `None`: equal standings at the top.
+    pub winner: Option<u8>,
+    pub seats: Vec<SeatRecord>,
+    /// The replay file, byte for byte.
+    pub replay: Vec<u8>,
+}
+
+/// One seat's line in a record.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SeatRecord {
+    pub name: String,
+    /// A pilot from the first countdown on.
+    pub pilot: bool,
+    /// The player was gone at the end.
+    pub left: bool,
+    pub placement: u8,
+    pub rounds_won: u8,
+    pub kills: u8,
+    pub deaths: u8,
+    pub assists: u8,
+    pub shots: u16,
+    pub hits: u16,
+    pub survival_ticks: u32,
+    pub streak_longest: u8,
+}

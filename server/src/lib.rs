@@ -1,0 +1,16 @@
+//! The Astro Party server: a host of matches and the service around it, in one process or several.
+//!
+//! *Invariant:* `host` and `api` know each other only through `hosts`.
+//! Start reading at [`hosts`], then [`host`] for ticks or [`api`] for HTTP.
+
+pub mod api;
+pub mod assets;
+pub mod config;
+pub mod directory;
+pub mod host;
+pub mod hosts;
+pub mod records;
+pub mod replay_command;
+pub mod store;
+pub mod telemetry;
+pub mod transport;

@@ -1,0 +1,339 @@
+//! The program: reads the command line, puts the parts together, takes them apart in order when told to stop.
+//!
+//! In: arguments, signals. Out: a running server, lines for a person on stdout, logs on stderr, an exit code
+//! (0 done, 1 failed, 2 wrong arguments).
+//! *Invariant:* nothing is announced before it listens; nothing is closed before what feeds it.
+//! *Invariant:* shards get the cores: everything asynchronous runs on few threads that yield to them.
+//! Start reading at [`serve`].
+
+use std::future::pending;
+use std::io::{self, Write};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode, Stdio};
+use std::sync::Arc;
+use std::time::Duration;
+
+use astro_server::api::{self, Api};
+use astro_server::assets::{DEFAULT_RULES, Rulebook, RulebookError};
+use astro_server::config::{Arguments, Config, ConfigError, DataFolder, ReplayCommand, Subcommands};
+use astro_server::directory::Directory;
+use astro_server::host::spool::{Recovery, Spool, SpoolError};
+use astro_server::host::{Host, HostConfig, HostStartError};
+use astro_server::hosts::{HostError, Hosts, MatchOrder};
+use astro_server::replay_command;
+use astro_server::store::{Store, StoreError};
+use astro_server::telemetry::{Metrics, SpoolState, start_logging};
+use astro_shared::sim::units::MatchId;
+use clap::Parser;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use tokio::net::TcpListener;
+use tokio::runtime::Runtime;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tracing::{error, info, warn};
+use uuid::Uuid;
+
+/// UDP sockets of a shard, 256 links each: twice what a core has been seen to carry at 60 ticks a second.
+const LANES_PER_SHARD: usize = 8;
+/// Seats of a demo match.
+const DEMO_SEATS: u8 = 4;
+/// How long players may finish their matches when the server is told to stop.
+const DRAIN_WITHIN: Duration = Duration::from_secs(30);
+/// How long results may take into the store at the end; what is left stays in the spool for the next start.
+const FLUSH_WITHIN: Duration = Duration::from_secs(5);
+/// The same after a second signal.
+const HURRIED_FLUSH_WITHIN: Duration = Duration::from_secs(1);
+/// Niceness of the asynchronous side: a shard that wants the core gets about three quarters of it at once.
+const SERVICE_NICENESS: &str = "5";
+
+/// Why the server did not start, in one line.
+#[derive(Debug, thiserror::Error)]
+enum StartError {
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    #[error(transparent)]
+    Rulebook(#[from] RulebookError),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    Spool(#[from] SpoolError),
+    #[error("cannot listen for HTTP on {address}: {source}")]
+    Http { address: SocketAddr, source: io::Error },
+    #[error("cannot listen for players on UDP {address}: {source}")]
+    Host { address: SocketAddr, source: HostStartError },
+    #[error("cannot start: {0}")]
+    System(#[from] io::Error),
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    start_logging();
+    let done = match arguments.command {
+        Some(Subcommands::Replay { command: ReplayCommand::Verify { files } }) => {
+            return replay_command::verify(&files);
+        }
+        Some(Subcommands::Replay { command: ReplayCommand::Show { file } }) => return replay_command::show(&file),
+        Some(Subcommands::Migrate { data }) => run(|_| migrate(data)),
+        None => {
+            arguments.serve.check().map_err(StartError::from).and_then(|config| run(|runtime| serve(config, runtime)))
+        }
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("astro-server: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Runs a role to its end. Its first future runs on this thread, which is not niced: shards are started from it.
+fn run<R: Future<Output = Result<(), StartError>>>(
+    role: impl FnOnce(tokio::runtime::Handle) -> R,
+) -> Result<(), StartError> {
+    raise_file_limit();
+    let runtime = service_runtime()?;
+    let done = runtime.block_on(role(runtime.handle().clone()));
+    // Whatever still runs has nothing left to write.
+    runtime.shutdown_background();
+    done
+}
+
+async fn migrate(data: PathBuf) -> Result<(), StartError> {
+    let folder = DataFolder::open(&data)?;
+    let store = Store::open(folder.path()).await?;
+    say(&format!("{} is at version {}", data.display(), store.version().await?));
+    store.close().await;
+    Ok(())
+}
+
+/// Role `all`.
+async fn serve(config: Config, runtime: tokio::runtime::Handle) -> Result<(), StartError> {
+    let mut signals = Signals::new()?;
+    let data = DataFolder::open(&config.data)?;
+    let fleet_key = data.fleet_key()?;
+    let rulebook = Arc::new(Rulebook::load(config.assets.as_deref())?);
+    let listener = TcpListener::bind(config.http).await;
+    let listener = listener.map_err(|source| StartError::Http { address: config.http, source })?;
+    let http = listener.local_addr()?;
+    let store = open_store(&runtime, data.path()).await?;
+    let (spool, recovery) = Spool::open(&data.spool())?;
+    report(&recovery);
+
+    let metrics = Arc::new(Metrics::new());
+    let probe = spool.clone();
+    metrics.watch_spool(move || SpoolState { healthy: probe.healthy(), depth: probe.depth() });
+    let directory = Arc::new(Directory::in_memory());
+    let host_config = HostConfig {
+        udp: config.udp,
+        public_udp: config.public_udp,
+        shards: config.shards,
+        lanes_per_shard: LANES_PER_SHARD,
+    };
+    let host = Host::start(host_config, &metrics, spool.clone(), Arc::clone(&directory));
+    let host = Arc::new(host.map_err(|source| StartError::Host { address: config.udp, source })?);
+    let public_url = config.public_url.clone().unwrap_or_else(|| format!("http://{http}"));
+    let parts = api::Parts {
+        hosts: Arc::clone(&host) as Arc<dyn Hosts>,
+        store: store.clone(),
+        directory,
+        rulebook: Arc::clone(&rulebook),
+        metrics,
+        fleet_key,
+        public_url,
+    };
+    let api = Api::new(parts);
+    let delivery = tokio::spawn(spool.deliver_to(api.results()));
+    let (stop_http, stopped) = watch::channel(false);
+    let server = tokio::spawn(api::serve::serve(listener, api::routes(Arc::clone(&api)), stopped));
+    let demos = open_demos(host.as_ref(), &rulebook, config.demo).await;
+    say(&welcome(&config, http, &host.udp_addresses(), demos));
+
+    signals.next().await;
+    Shutdown { api, host, spool, delivery, stop_http, server, store }.run(signals).await;
+    Ok(())
+}
+
+/// On a thread of the runtime, so that the database's own threads are as yielding as it is.
+async fn open_store(runtime: &tokio::runtime::Handle, folder: &Path) -> Result<Store, StartError> {
+    let folder = folder.to_owned();
+    let opened = runtime.spawn(async move { Store::open(&folder).await }).await;
+    Ok(opened.map_err(io::Error::other)??)
+}
+
+/// What a crash left behind, told once.
+fn report(recovery: &Recovery) {
+    recovery.torn.iter().for_each(|torn| warn!("spool {torn}"));
+    recovery.damaged.iter().for_each(|damage| error!("ALARM: spool {damage}"));
+    if recovery.undelivered > 0 {
+        info!(results = recovery.undelivered, "results of the last run are delivered now");
+    }
+}
+
+/// Opens the demo matches; answers how many there are.
+async fn open_demos(host: &Host, rulebook: &Rulebook, wanted: usize) -> usize {
+    let Some(ruleset) = rulebook.named(DEFAULT_RULES) else { return 0 };
+    for opened in 0..wanted {
+        let order = MatchOrder {
+            match_id: MatchId(Uuid::now_v7().as_u128()),
+            seats: DEMO_SEATS,
+            ruleset: Arc::clone(ruleset),
+            fill_after: Duration::ZERO,
+            demo: true,
+        };
+        if let Err(error) = host.allocate(order).await {
+            warn!(%error, opened, wanted, "no room for more demo matches");
+            return opened;
+        }
+    }
+    wanted
+}
+
+/// What somebody who has just started the server wants to know.
+fn welcome(config: &Config, http: SocketAddr, udp: &[SocketAddr], demos: usize) -> String {
+    let server = if http == SocketAddr::from(([127, 0, 0, 1], 8080)) {
+        String::new()
+    } else {
+        format!(" --server http://{http}")
+    };
+    format!(
+        "Astro Party {version}\n\
+         \x20 HTTP    http://{http}\n\
+         \x20 UDP     {udp}\n\
+         \x20 data    {data}\n\
+         \x20 shards  {shards}, demo matches {demos}\n\
+         Try next, in a second terminal:\n\
+         \x20 cargo bots -- --matches 25 --seconds 20{server}\n\
+         \x20 curl http://{http}/v1/matches\n\
+         Ctrl-C ends it.",
+        version = env!("CARGO_PKG_VERSION"),
+        udp = ranges(udp),
+        data = config.data.display(),
+        shards = config.shards,
+    )
+}
+
+/// Addresses with runs of ports drawn together: `127.0.0.1:9000-9007`.
+fn ranges(addresses: &[SocketAddr]) -> String {
+    let mut runs: Vec<(SocketAddr, u16)> = Vec::new();
+    for address in addresses {
+        match runs.last_mut() {
+            Some((first, last)) if first.ip() == address.ip() && last.checked_add(1) == Some(address.port()) => {
+                *last = address.port();
+            }
+            _ => runs.push((*address, address.port())),
+        }
+    }
+    let text = |(first, last): &(SocketAddr, u16)| {
+        if first.port() == *last { first.to_string() } else { format!("{first}-{last}") }
+    };
+    runs.iter().map(text).collect::<Vec<_>>().join(" ")
+}
+
+/// What has to be ended, in the order in which it is.
+struct Shutdown {
+    api: Arc<Api>,
+    host: Arc<Host>,
+    spool: Spool,
+    delivery: JoinHandle<()>,
+    stop_http: watch::Sender<bool>,
+    server: JoinHandle<()>,
+    store: Store,
+}
+
+impl Shutdown {
+    /// Not ready, matches drained, results delivered, threads and connections ended.
+    async fn run(self, mut signals: Signals) {
+        self.api.drain();
+        let players = self.host.players();
+        let grace = if players == 0 { Duration::ZERO } else { DRAIN_WITHIN };
+        if players > 0 {
+            say(&format!("Waiting up to {} s for {players} players; once more to hurry.", grace.as_secs()));
+        }
+        let hurried = tokio::select! {
+            drained = self.host.drain(grace) => { note(drained); false }
+            () = signals.next() => { note(self.host.drain(Duration::ZERO).await); true }
+        };
+        if !self.spool.flush(if hurried { HURRIED_FLUSH_WITHIN } else { FLUSH_WITHIN }).await {
+            warn!(results = self.spool.depth(), "results stay in the spool until the next start");
+        }
+        self.host.stop();
+        self.delivery.abort();
+        self.spool.close();
+        // Fails only when the server has ended already.
+        let _ = self.stop_http.send(true);
+        let _ = self.server.await;
+        self.store.close().await;
+    }
+}
+
+fn note(drained: Result<(), HostError>) {
+    if let Err(error) = drained {
+        warn!(%error, "the matches could not be drained");
+    }
+}
+
+/// Ctrl-C and SIGTERM, which mean the same.
+struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl Signals {
+    fn new() -> io::Result<Signals> {
+        Ok(Signals { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
+    }
+
+    async fn next(&mut self) {
+        let told = tokio::select! {
+            told = self.interrupt.recv() => told,
+            told = self.terminate.recv() => told,
+        };
+        // `None` would mean that no further signal can come.
+        if told.is_none() {
+            pending::<()>().await;
+        }
+    }
+}
+
+/// The runtime of everything that is not a shard. Threads inherit the niceness of the thread that makes them,
+/// so one made only for this hands it to all of them, and to those that they make.
+fn service_runtime() -> io::Result<Runtime> {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let build = move || {
+        yield_to_shards();
+        let workers = if cores <= 2 { 1 } else { 2 };
+        tokio::runtime::Builder::new_multi_thread().worker_threads(workers).thread_name("service").enable_all().build()
+    };
+    let built = std::thread::Builder::new().name("service".into()).spawn(build)?.join();
+    built.unwrap_or_else(|_| Err(io::Error::other("the runtime could not be built")))
+}
+
+/// Raises the calling thread's niceness. By the system's own tool: the call itself is in no safe crate we use.
+/// A machine without it loses nothing but the courtesy.
+fn yield_to_shards() {
+    let thread = nix::unistd::gettid().to_string();
+    let mut renice = Command::new("renice");
+    renice
+        .args(["-n", SERVICE_NICENESS, "-p", &thread])
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null());
+    let _ = renice.status();
+}
+
+/// Connections, sockets and files may together be more than the usual 1,024.
+fn raise_file_limit() {
+    let raised =
+        getrlimit(Resource::RLIMIT_NOFILE).and_then(|(_, most)| setrlimit(Resource::RLIMIT_NOFILE, most, most));
+    if let Err(error) = raised {
+        warn!(%error, "cannot raise the limit of open files");
+    }
+}
+
+/// A line for the person who started the program; a closed pipe is no reason to end it.
+fn say(line: &str) {
+    let _ = writeln!(io::stdout(), "{line}");
+}

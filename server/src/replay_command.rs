@@ -1,0 +1,120 @@
+//! `astro-server replay`: what an operator or player does with replay files.
+//!
+//! In: file names. Out: lines for a person, and an exit code for a script: 0 equal, 1 differs or unusable.
+//! Start reading at [`verify`].
+
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use astro_shared::replay::{Replay, Verdict};
+use astro_shared::sim::state::Event;
+use astro_shared::sim::units::{Seat, TICKS_PER_SECOND, Tick};
+
+/// Plays every file again and says whether each tick is as recorded.
+pub fn verify(files: &[PathBuf]) -> ExitCode {
+    let mut all_equal = true;
+    for file in files {
+        let (line, equal) = match read(file) {
+            Ok(replay) => {
+                let verdict = replay.verify();
+                (describe(&verdict, &replay), verdict == Verdict::Equal)
+            }
+            Err(error) => (error, false),
+        };
+        println!("{}: {line}", file.display());
+        all_equal &= equal;
+    }
+    if all_equal { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// Prints what a match was, how it ended, and who destroyed whom.
+pub fn show(file: &Path) -> ExitCode {
+    match read(file) {
+        Ok(replay) => {
+            print!("{}", summary(&replay));
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            eprintln!("{}: {error}", file.display());
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn read(file: &Path) -> Result<Replay, String> {
+    let bytes = std::fs::read(file).map_err(|error| error.to_string())?;
+    Replay::read(&bytes).map_err(|error| error.to_string())
+}
+
+fn describe(verdict: &Verdict, replay: &Replay) -> String {
+    match verdict {
+        Verdict::Equal => format!("equal ({} ticks)", replay.header.ticks),
+        Verdict::ResultDiffers => "every tick is equal, but the tallies in the header are not those of the match".into(),
+        Verdict::Differs { tick, fields, .. } if fields.is_empty() => format!("differs from tick {tick} on"),
+        Verdict::Differs { tick, seen_at, fields } => {
+            format!("differs from tick {tick} on; at the checkpoint of tick {seen_at}: {}", fields.join(", "))
+        }
+    }
+}
+
+/// Everything `show` prints.
+fn summary(replay: &Replay) -> String {
+    let header = &replay.header;
+    let mut out = String::new();
+    // Writing to a string cannot fail.
+    let mut line = |text: String| _ = writeln!(out, "{text}");
+    line(format!("match     {}", header.match_id));
+    line(format!("rules     {} in {}, {} seats", replay.ruleset.name(), replay.ruleset.arena_name(), header.seats));
+    line(format!("length    {} ({} ticks)", time(Tick(header.ticks)), header.ticks));
+    let winner = header.result.winner.map_or("nobody".into(), |seat| name_of(replay, Seat(seat), header.ticks));
+    line(format!("winner    {winner}"));
+    line(String::new());
+    line(format!("{:>5}  {:<16} {:>6} {:>5} {:>6} {:>7} {:>5} {:>4}", "place", "name", "rounds", "kills", "deaths", "assists", "shots", "hits"));
+    for (seat, tally) in header.result.seats.iter().enumerate() {
+        let name = name_of(replay, Seat(seat as u8), header.ticks);
+        line(format!(
+            "{:>5}  {name:<16} {:>6} {:>5} {:>6} {:>7} {:>5} {:>4}",
+            tally.placement, tally.rounds_won, tally.kills, tally.deaths, tally.assists, tally.shots, tally.hits
+        ));
+    }
+    line(String::new());
+    replay.play(|tick, event| {
+        if let Some(text) = tell(replay, tick, event) {
+            line(format!("{:>7}  {text}", time(tick)));
+        }
+    });
+    out
+}
+
+/// One line of the kill list; `None` for events that are too many to list.
+fn tell(replay: &Replay, tick: Tick, event: &Event) -> Option<String> {
+    let name = |seat: Seat| name_of(replay, seat, tick.0);
+    match event {
+        Event::ShotFired { .. } | Event::ShipHit { .. } => None,
+        Event::ShipDestroyed { victim, by, assists } => {
+            let helpers: Vec<String> =
+                Seat::first(replay.header.seats).filter(|seat| assists & seat.bit() != 0).map(name).collect();
+            let helped = if helpers.is_empty() { String::new() } else { format!(" (with {})", helpers.join(", ")) };
+            Some(format!("{} destroyed {}{helped}", name(*by), name(*victim)))
+        }
+        Event::RoundStarted { number } => Some(format!("round {number}")),
+        Event::RoundWon { winner } => Some(format!("{} wins the round", name(*winner))),
+        Event::RoundDrawn => Some("the round is drawn".into()),
+        Event::MatchWon { winner } => Some(winner.map_or("the match is drawn".into(), |seat| {
+            format!("{} wins the match", name(seat))
+        })),
+    }
+}
+
+/// Who had the seat at that tick; a pilot that stands in for a player keeps the player's name.
+fn name_of(replay: &Replay, seat: Seat, tick: u32) -> String {
+    let crew = replay.header.crew.iter().filter(|change| change.seat == seat.0 && change.tick <= tick);
+    crew.last().map_or_else(|| format!("seat {seat}"), |change| change.name.clone())
+}
+
+/// Match time as minutes, seconds and tenths.
+fn time(tick: Tick) -> String {
+    let tenths = tick.0 * 10 / TICKS_PER_SECOND;
+    format!("{}:{:02}.{}", tenths / 600, tenths / 10 % 60, tenths % 10)
+}

@@ -1,0 +1,327 @@
+//! Finished matches in the store: written once, read by id or newest first.
+//!
+//! In: [`MatchRecord`]s. Out: [`FinishedMatch`]es and replay bytes.
+//! *Invariant:* however often and in whatever order records arrive, each match is stored once and never changed.
+//! *Invariant:* one delivery is one transaction; an error means that none of it is stored, except
+//! [`StoreError::Conflict`], which means that all the others are.
+//! Start reading at [`Store::store_results`].
+
+use astro_shared::sim::units::MatchId;
+use sqlx::Row;
+use sqlx::sqlite::{SqliteRow, SqliteTransaction};
+
+use super::{Store, StoreError};
+use crate::hosts::{MatchRecord, SeatRecord};
+use crate::records::{body_sha256, encode};
+
+/// Matches in one answer at most.
+pub const RECENT_MATCHES_MAX: u32 = 100;
+
+/// A stored match without its replay.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FinishedMatch {
+    pub match_id: MatchId,
+    pub mode: String,
+    pub rules: String,
+    /// 16 hex digits.
+    pub rules_hash: String,
+    pub arena: String,
+    /// Unix time in milliseconds.
+    pub started_ms: u64,
+    pub ended_ms: u64,
+    pub ticks: u32,
+    pub rounds: u8,
+    pub winner: Option<u8>,
+    /// By number of the seat.
+    pub seats: Vec<SeatRecord>,
+}
+
+impl Store {
+    /// Stores records that are new, passes over those already stored, and sets aside those that contradict.
+    ///
+    /// # Errors
+    /// [`StoreError::Conflict`] when a match is stored with another result: the contradicting record lies in
+    /// `match_conflicts`, all others are stored. Any other error: nothing has changed, try again.
+    pub async fn store_results(&self, records: &[MatchRecord]) -> Result<(), StoreError> {
+        let mut conflicts = Vec::new();
+        let mut transaction = self.writer.begin_with("BEGIN IMMEDIATE").await?;
+        for record in records {
+            let body = encode(record);
+            let sha256 = body_sha256(&body);
+            if insert_match(&mut transaction, record, &sha256).await? {
+                insert_seats(&mut transaction, record).await?;
+                insert_replay(&mut transaction, record).await?;
+            } else if !is_stored_as(&mut transaction, record.match_id, &sha256).await? {
+                set_aside(&mut transaction, record.match_id, &sha256, &body).await?;
+                conflicts.push(record.match_id);
+            }
+        }
+        transaction.commit().await?;
+        if conflicts.is_empty() { Ok(()) } else { Err(StoreError::Conflict(conflicts)) }
+    }
+
+    /// The match, once it is stored.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn match_by_id(&self, match_id: MatchId) -> Result<Option<FinishedMatch>, StoreError> {
+        let rows =
+            sqlx::query("SELECT * FROM matches JOIN match_seats USING (match_id) WHERE match_id = ?1 ORDER BY seat")
+                .bind(&key(match_id)[..])
+                .fetch_all(&self.readers)
+                .await?;
+        Ok(gather(&rows)?.pop())
+    }
+
+    /// The newest matches, newest first; at most [`RECENT_MATCHES_MAX`].
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn recent_matches(&self, limit: u32) -> Result<Vec<FinishedMatch>, StoreError> {
+        let rows = sqlx::query(
+            "SELECT * FROM (SELECT * FROM matches ORDER BY ended_ms DESC, match_id DESC LIMIT ?1) \
+             JOIN match_seats USING (match_id) ORDER BY ended_ms DESC, match_id DESC, seat",
+        )
+        .bind(limit.min(RECENT_MATCHES_MAX))
+        .fetch_all(&self.readers)
+        .await?;
+        gather(&rows)
+    }
+
+    /// The replay file of a stored match.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn replay(&self, match_id: MatchId) -> Result<Option<Vec<u8>>, StoreError> {
+        let query = sqlx::query_scalar("SELECT replay FROM match_replays WHERE match_id = ?1");
+        Ok(query.bind(&key(match_id)[..]).fetch_optional(&self.readers).await?)
+    }
+}
+
+/// Inserts the match itself; `false` when it is there already.
+async fn insert_match(
+    transaction: &mut SqliteTransaction<'_>,
+    record: &MatchRecord,
+    sha256: &[u8],
+) -> Result<bool, sqlx::Error> {
+    let inserted = sqlx::query(
+        "INSERT INTO matches (match_id, mode, rules, rules_hash, arena, started_ms, ended_ms, ticks, rounds, winner, \
+         body_sha256) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11) ON CONFLICT (match_id) DO NOTHING",
+    )
+    .bind(&key(record.match_id)[..])
+    .bind(&record.mode)
+    .bind(&record.rules)
+    .bind(astro_shared::api::hex(record.rules_hash))
+    .bind(&record.arena)
+    .bind(record.started_ms.cast_signed())
+    .bind(record.ended_ms.cast_signed())
+    .bind(record.ticks)
+    .bind(record.rounds)
+    .bind(record.winner)
+    .bind(sha256)
+    .execute(&mut **transaction)
+    .await?;
+    Ok(inserted.rows_affected() == 1)
+}
+
+async fn insert_seats(transaction: &mut SqliteTransaction<'_>, record: &MatchRecord) -> Result<(), sqlx::Error> {
+    for (number, seat) in record.seats.iter().enumerate() {
+        sqlx::query(
+            "INSERT INTO match_seats (match_id, seat, name, pilot, has_left, placement, rounds_won, kills, deaths, \
+             assists, shots, hits, survival_ticks, streak_longest) \
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)",
+        )
+        .bind(&key(record.match_id)[..])
+        .bind(number as u32)
+        .bind(&seat.name)
+        .bind(seat.pilot)
+        .bind(seat.left)
+        .bind(seat.placement)
+        .bind(seat.rounds_won)
+        .bind(seat.kills)
+        .bind(seat.deaths)
+        .bind(seat.assists)
+        .bind(seat.shots)
+        .bind(seat.hits)
+        .bind(seat.survival_ticks)
+        .bind(seat.streak_longest)
+        .execute(&mut **transaction)
+        .await?;
+    }
+    Ok(())
+}
+
+async fn insert_replay(transaction: &mut SqliteTransaction<'_>, record: &MatchRecord) -> Result<(), sqlx::Error> {
+    let query = sqlx::query("INSERT INTO match_replays (match_id, replay) VALUES (?1, ?2)");
+    query.bind(&key(record.match_id)[..]).bind(&record.replay[..]).execute(&mut **transaction).await?;
+    Ok(())
+}
+
+async fn is_stored_as(
+    transaction: &mut SqliteTransaction<'_>,
+    match_id: MatchId,
+    sha256: &[u8],
+) -> Result<bool, sqlx::Error> {
+    let query = sqlx::query_scalar("SELECT body_sha256 FROM matches WHERE match_id = ?1");
+    let stored: Vec<u8> = query.bind(&key(match_id)[..]).fetch_one(&mut **transaction).await?;
+    Ok(stored == sha256)
+}
+
+async fn set_aside(
+    transaction: &mut SqliteTransaction<'_>,
+    match_id: MatchId,
+    sha256: &[u8],
+    body: &[u8],
+) -> Result<(), sqlx::Error> {
+    let query = sqlx::query(
+        "INSERT INTO match_conflicts (match_id, body_sha256, body) VALUES (?1, ?2, ?3) ON CONFLICT DO NOTHING",
+    );
+    query.bind(&key(match_id)[..]).bind(sha256).bind(body).execute(&mut **transaction).await?;
+    Ok(())
+}
+
+fn key(match_id: MatchId) -> [u8; 16] {
+    match_id.0.to_be_bytes()
+}
+
+/// Folds rows of "match joined with seat", sorted by match and seat, into matches.
+fn gather(rows: &[SqliteRow]) -> Result<Vec<FinishedMatch>, StoreError> {
+    let mut matches: Vec<FinishedMatch> = Vec::new();
+    for row in rows {
+        let match_id = match_id_of(row)?;
+        if matches.last().is_none_or(|last| last.match_id != match_id) {
+            matches.push(match_of(row, match_id)?);
+        }
+        if let Some(last) = matches.last_mut() {
+            last.seats.push(seat_of(row)?);
+        }
+    }
+    Ok(matches)
+}
+
+fn match_id_of(row: &SqliteRow) -> Result<MatchId, sqlx::Error> {
+    let bytes: &[u8] = row.try_get("match_id")?;
+    let bytes = bytes.try_into().map_err(|_| sqlx::Error::Decode("a match id has 16 bytes".into()))?;
+    Ok(MatchId(u128::from_be_bytes(bytes)))
+}
+
+fn match_of(row: &SqliteRow, match_id: MatchId) -> Result<FinishedMatch, sqlx::Error> {
+    Ok(FinishedMatch {
+        match_id,
+        mode: row.try_get("mode")?,
+        rules: row.try_get("rules")?,
+        rules_hash: row.try_get("rules_hash")?,
+        arena: row.try_get("arena")?,
+        started_ms: row.try_get::<i64, _>("started_ms")?.cast_unsigned(),
+        ended_ms: row.try_get::<i64, _>("ended_ms")?.cast_unsigned(),
+        ticks: row.try_get("ticks")?,
+        rounds: row.try_get("rounds")?,
+        winner: row.try_get("winner")?,
+        seats: Vec::new(),
+    })
+}
+
+fn seat_of(row: &SqliteRow) -> Result<SeatRecord, sqlx::Error> {
+    Ok(SeatRecord {
+        name: row.try_get("name")?,
+        pilot: row.try_get::<i64, _>("pilot")? != 0,
+        left: row.try_get::<i64, _>("has_left")? != 0,
+        placement: row.try_get("placement")?,
+        rounds_won: row.try_get("rounds_won")?,
+        kills: row.try_get("kills")?,
+        deaths: row.try_get("deaths")?,
+        assists: row.try_get("assists")?,
+        shots: row.try_get("shots")?,
+        hits: row.try_get("hits")?,
+        survival_ticks: row.try_get("survival_ticks")?,
+        streak_longest: row.try_get("streak_longest")?,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::records::tests::record;
+    use crate::store::tests::{Folder, block_on};
+
+    /// Runs a dialogue with a fresh database.
+    fn with_store(test: impl AsyncFnOnce(&Store)) {
+        block_on(async {
+            let folder = Folder::new();
+            let store = Store::open(&folder.0).await.unwrap();
+            test(&store).await;
+            store.close().await;
+        });
+    }
+
+    async fn count(store: &Store, table: &str) -> i64 {
+        let sql = sqlx::AssertSqlSafe(format!("SELECT count(*) FROM {table}"));
+        sqlx::query_scalar(sql).fetch_one(&store.readers).await.unwrap()
+    }
+
+    #[test]
+    fn what_is_stored_comes_back_whole() {
+        with_store(async |store| {
+            let mut tied = record(2);
+            tied.winner = None;
+            store.store_results(&[record(1), tied.clone()]).await.unwrap();
+            let found = store.match_by_id(MatchId(2)).await.unwrap().unwrap();
+            assert_eq!(found.seats, tied.seats);
+            assert_eq!((found.winner, found.ticks, found.rules_hash.as_str()), (None, 900, "fffffffffffffffe"));
+            assert_eq!((found.started_ms, found.ended_ms), (tied.started_ms, tied.ended_ms));
+            assert_eq!(store.replay(MatchId(2)).await.unwrap(), Some(tied.replay));
+            assert_eq!(store.match_by_id(MatchId(3)).await.unwrap(), None);
+            assert_eq!(store.replay(MatchId(3)).await.unwrap(), None);
+        });
+    }
+
+    #[test]
+    fn the_newest_matches_come_first_with_all_their_seats() {
+        with_store(async |store| {
+            for chunk in (0..120).map(record).collect::<Vec<_>>().chunks(32) {
+                store.store_results(chunk).await.unwrap();
+            }
+            let recent = store.recent_matches(3).await.unwrap();
+            assert_eq!(recent.iter().map(|m| m.match_id.0).collect::<Vec<_>>(), [119, 118, 117]);
+            assert!(recent.iter().all(|m| m.seats.len() == 2));
+            assert_eq!(store.recent_matches(5000).await.unwrap().len(), 100);
+        });
+    }
+
+    #[test]
+    fn a_result_delivered_twice_is_stored_once() {
+        with_store(async |store| {
+            store.store_results(&[record(1), record(2), record(1)]).await.unwrap();
+            store.store_results(&[record(2), record(3)]).await.unwrap();
+            assert_eq!((count(store, "matches").await, count(store, "match_seats").await), (3, 6));
+            assert_eq!((count(store, "match_replays").await, count(store, "match_conflicts").await), (3, 0));
+        });
+    }
+
+    #[test]
+    fn a_contradicting_result_is_set_aside_and_the_others_are_stored() {
+        with_store(async |store| {
+            store.store_results(&[record(1)]).await.unwrap();
+            let mut forged = record(1);
+            forged.winner = Some(1);
+            for _ in 0..2 {
+                let error = store.store_results(&[forged.clone(), record(2)]).await.unwrap_err();
+                assert!(matches!(error, StoreError::Conflict(matches) if matches == [MatchId(1)]));
+            }
+            assert_eq!(store.match_by_id(MatchId(1)).await.unwrap().unwrap().winner, Some(0));
+            assert!(store.match_by_id(MatchId(2)).await.unwrap().is_some());
+            assert_eq!(count(store, "match_conflicts").await, 1);
+        });
+    }
+
+    #[test]
+    fn a_delivery_that_cannot_be_stored_leaves_nothing_behind() {
+        with_store(async |store| {
+            let mut impossible = record(2);
+            impossible.seats[1].placement = 9;
+            assert!(matches!(store.store_results(&[record(1), impossible]).await, Err(StoreError::Database(_))));
+            assert_eq!(count(store, "matches").await, 0);
+            store.store_results(&[record(1)]).await.unwrap();
+        });
+    }
+}

@@ -1,0 +1,324 @@
+//! UDP by the netcode 1.02 standard: stock `renetcode` behind our own pump.
+//!
+//! In: datagrams from anyone. Out: payloads of links that showed a valid connect token.
+//! A transport has several *lanes*: a socket and a `NetcodeServer` of at most [`LINKS_PER_LANE`] links each,
+//! because the stock server is quadratic in its links.
+//! *Invariant:* every datagram passes `wire::filter` before stock code, and is fenced: a panic costs that
+//! datagram, not the shard.
+//! *Invariant:* one `receive` takes a bounded number of datagrams, so a flood delays nobody's tick.
+//! Start reading at [`Lane::handle`].
+
+use std::collections::HashMap;
+use std::io::{self, ErrorKind, IoSliceMut};
+use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Duration;
+
+use astro_shared::wire::filter::{Side, check_netcode};
+use quinn_udp::{BATCH_SIZE, RecvMeta, UdpSocketState};
+use renetcode::{NetcodeServer, ServerAuthentication, ServerConfig, ServerResult};
+use socket2::{Domain, Protocol, Socket, Type};
+
+use super::{Incoming, LinkId, Traffic, Transport, Vacancy};
+
+/// Links of one lane. At 256 a full sweep of the stock server costs 37 µs, at 1,024 a millisecond.
+pub const LINKS_PER_LANE: usize = 256;
+/// Kernel buffers of a lane's socket, each way: 256 clients' datagrams for a quarter second.
+const SOCKET_BUFFER_BYTES: usize = 4 << 20;
+/// Room for the longest run of datagrams that the kernel may join into one buffer.
+const RECEIVE_BUFFER_BYTES: usize = 64 * 1024;
+/// Datagrams a lane takes per call, besides four for each of its links: room for handshakes.
+const HANDSHAKE_DATAGRAMS_PER_CALL: usize = 256;
+/// Datagrams of one link per second; an honest client sends at most 40 inputs and a few control packets.
+const DATAGRAMS_PER_LINK_S: u32 = 90;
+/// Between two sweeps for keep-alives and timeouts; netcode's own keep-alive period.
+const SWEEP_EVERY: Duration = Duration::from_millis(250);
+
+/// What one lane is opened with.
+#[derive(Clone, Debug)]
+pub struct LaneConfig {
+    pub bind: SocketAddr,
+    /// The address players reach, when it is not the one bound.
+    pub public_ip: Option<IpAddr>,
+    pub protocol_id: u64,
+    /// The key that connect tokens are sealed with.
+    pub key: [u8; 32],
+}
+
+/// All lanes of one shard.
+pub struct UdpTransport {
+    lanes: Vec<Lane>,
+    /// Where datagrams land; the lanes take turns.
+    buffers: Vec<u8>,
+    /// Lane of each link, connected or promised.
+    lane_of: HashMap<LinkId, usize>,
+}
+
+struct Lane {
+    socket: UdpSocket,
+    state: UdpSocketState,
+    netcode: NetcodeServer,
+    address: SocketAddr,
+    /// Connected peers by address.
+    peers: HashMap<SocketAddr, Peer>,
+    /// Links connected or promised here.
+    taken: usize,
+    updated: Duration,
+    swept: Duration,
+    /// Links that ended while nobody was listening; reported at the next receive.
+    ended: Vec<LinkId>,
+    traffic: Traffic,
+}
+
+/// A connected address, and what it may still send in the current second.
+struct Peer {
+    link: LinkId,
+    second: u64,
+    datagrams: u32,
+}
+
+impl UdpTransport {
+    /// Binds every lane.
+    ///
+    /// # Errors
+    /// The first address that cannot be bound, in words.
+    pub fn open(lanes: &[LaneConfig], now: Duration) -> io::Result<UdpTransport> {
+        let lanes = lanes.iter().map(|config| Lane::open(config, now)).collect::<io::Result<Vec<_>>>()?;
+        Ok(UdpTransport { lanes, buffers: vec![0; BATCH_SIZE * RECEIVE_BUFFER_BYTES], lane_of: HashMap::new() })
+    }
+
+    /// The addresses that connect tokens name, lane by lane.
+    pub fn addresses(&self) -> Vec<SocketAddr> {
+        self.lanes.iter().map(|lane| lane.address).collect()
+    }
+
+    /// The ports bound, lane by lane; they differ from the configuration where that said 0.
+    pub fn bound(&self) -> Vec<SocketAddr> {
+        self.lanes.iter().filter_map(|lane| lane.socket.local_addr().ok()).collect()
+    }
+}
+
+impl Transport for UdpTransport {
+    fn receive(&mut self, now: Duration, take: &mut dyn FnMut(Incoming<'_>)) {
+        for lane in &mut self.lanes {
+            lane.update(now);
+            for link in std::mem::take(&mut lane.ended) {
+                take(Incoming::Disconnected(link));
+            }
+            lane.receive(now, &mut self.buffers, take);
+        }
+    }
+
+    fn send(&mut self, link: LinkId, payload: &[u8]) {
+        if let Some(lane) = self.lane_of.get(&link).and_then(|lane| self.lanes.get_mut(*lane)) {
+            lane.send(link, payload);
+        }
+    }
+
+    fn disconnect(&mut self, link: LinkId) {
+        if let Some(lane) = self.lane_of.remove(&link).and_then(|lane| self.lanes.get_mut(lane)) {
+            lane.taken = lane.taken.saturating_sub(1);
+            lane.disconnect(link);
+        }
+    }
+
+    fn flush(&mut self, _now: Duration) -> Traffic {
+        let mut total = Traffic::default();
+        for lane in &mut self.lanes {
+            let traffic = std::mem::take(&mut lane.traffic);
+            total.received_datagrams += traffic.received_datagrams;
+            total.received_bytes += traffic.received_bytes;
+            total.sent_datagrams += traffic.sent_datagrams;
+            total.sent_bytes += traffic.sent_bytes;
+            total.dropped.extend(traffic.dropped);
+        }
+        total
+    }
+
+    fn vacancy(&self) -> Option<Vacancy> {
+        let free = self.lanes.iter().enumerate().filter(|(_, lane)| lane.taken < LINKS_PER_LANE);
+        let (lane, emptiest) = free.min_by_key(|(_, lane)| lane.taken)?;
+        Some(Vacancy { lane, address: emptiest.address })
+    }
+
+    fn reserve(&mut self, vacancy: Vacancy, link: LinkId) {
+        self.lanes[vacancy.lane].taken += 1;
+        self.lane_of.insert(link, vacancy.lane);
+    }
+
+    fn release(&mut self, link: LinkId) {
+        self.disconnect(link);
+    }
+}
+
+impl Lane {
+    fn open(config: &LaneConfig, now: Duration) -> io::Result<Lane> {
+        let named = |error: io::Error| io::Error::new(error.kind(), format!("UDP {}: {error}", config.bind));
+        let socket = Socket::new(Domain::for_address(config.bind), Type::DGRAM, Some(Protocol::UDP)).map_err(named)?;
+        // The kernel clamps these silently; smaller ones cost datagrams under bursts, which are counted as lost.
+        socket.set_recv_buffer_size(SOCKET_BUFFER_BYTES).map_err(named)?;
+        socket.set_send_buffer_size(SOCKET_BUFFER_BYTES).map_err(named)?;
+        socket.bind(&config.bind.into()).map_err(named)?;
+        let socket: UdpSocket = socket.into();
+        let state = UdpSocketState::new((&socket).into()).map_err(named)?;
+        let bound = socket.local_addr().map_err(named)?;
+        let address = SocketAddr::new(config.public_ip.unwrap_or(bound.ip()), bound.port());
+        let netcode = NetcodeServer::new(ServerConfig {
+            current_time: now,
+            max_clients: LINKS_PER_LANE,
+            protocol_id: config.protocol_id,
+            public_addresses: vec![address],
+            authentication: ServerAuthentication::Secure { private_key: config.key },
+        });
+        Ok(Lane {
+            socket,
+            state,
+            netcode,
+            address,
+            peers: HashMap::new(),
+            taken: 0,
+            updated: now,
+            swept: now,
+            ended: Vec::new(),
+            traffic: Traffic::default(),
+        })
+    }
+
+    /// Moves the stock server's clock; four times a second also its keep-alives and timeouts.
+    fn update(&mut self, now: Duration) {
+        self.netcode.update(now.saturating_sub(self.updated));
+        self.updated = now;
+        if now.saturating_sub(self.swept) < SWEEP_EVERY {
+            return;
+        }
+        self.swept = now;
+        for id in self.netcode.clients_id() {
+            match self.netcode.update_client(id) {
+                ServerResult::PacketToSend { addr, payload } => {
+                    send_to(&self.socket, &mut self.traffic, addr, payload);
+                }
+                ServerResult::ClientDisconnected { client_id, addr, payload } => {
+                    if let Some(payload) = payload {
+                        send_to(&self.socket, &mut self.traffic, addr, payload);
+                    }
+                    self.peers.remove(&addr);
+                    self.ended.push(LinkId(client_id));
+                }
+                _ => {}
+            }
+        }
+    }
+
+    fn receive(&mut self, now: Duration, buffers: &mut [u8], take: &mut dyn FnMut(Incoming<'_>)) {
+        let mut budget = HANDSHAKE_DATAGRAMS_PER_CALL + 4 * self.peers.len();
+        let mut chunks = buffers.chunks_mut(RECEIVE_BUFFER_BYTES);
+        let mut slices: [IoSliceMut<'_>; BATCH_SIZE] =
+            std::array::from_fn(|_| IoSliceMut::new(chunks.next().unwrap_or_default()));
+        let mut meta = [RecvMeta::default(); BATCH_SIZE];
+        while budget > 0 {
+            let count = match self.state.recv((&self.socket).into(), &mut slices, &mut meta) {
+                Ok(count) => count,
+                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => break,
+                Err(_) => return self.traffic.drop_one("receive_error"),
+            };
+            for (meta, buffer) in meta[..count].iter().zip(&mut slices) {
+                for datagram in buffer[..meta.len].chunks_mut(meta.stride.max(1)) {
+                    budget = budget.saturating_sub(1);
+                    self.fenced(meta.addr, datagram, now, take);
+                }
+            }
+        }
+    }
+
+    /// Handles one datagram behind a fence: whatever stock code does with it, the shard goes on.
+    fn fenced(&mut self, from: SocketAddr, datagram: &mut [u8], now: Duration, take: &mut dyn FnMut(Incoming<'_>)) {
+        let handled = catch_unwind(AssertUnwindSafe(|| self.handle(from, datagram, now, take)));
+        if handled.is_err() {
+            self.traffic.drop_one("panic");
+            tracing::error!(%from, "a datagram made the receive path panic; it was dropped");
+        }
+    }
+
+    /// The path of one datagram: budget, filter, netcode, then the link it belongs to.
+    fn handle(&mut self, from: SocketAddr, datagram: &mut [u8], now: Duration, take: &mut dyn FnMut(Incoming<'_>)) {
+        self.traffic.received_datagrams += 1;
+        self.traffic.received_bytes += datagram.len() as u64;
+        let peer = self.peers.get_mut(&from);
+        let known = peer.is_some();
+        if peer.is_some_and(|peer| !peer.may_send(now)) {
+            return self.traffic.drop_one("rate");
+        }
+        // A connection request is not authenticated, yet would count as a sign of life.
+        if known && datagram.first() == Some(&0) {
+            return self.traffic.drop_one("type");
+        }
+        if let Err(refused) = check_netcode(datagram, Side::Server) {
+            return self.traffic.drop_one(refused.name());
+        }
+        match self.netcode.process_packet(from, datagram) {
+            ServerResult::Payload { client_id, payload } => take(Incoming::Payload(LinkId(client_id), payload)),
+            ServerResult::PacketToSend { addr, payload } => send_to(&self.socket, &mut self.traffic, addr, payload),
+            // The ticket's id stands twice in a token; a mixture of two tokens shows here.
+            ServerResult::ClientConnected { client_id, user_data, .. } if user_data[..8] != client_id.to_le_bytes() => {
+                self.netcode.disconnect(client_id);
+                self.traffic.drop_one("ticket");
+            }
+            ServerResult::ClientConnected { client_id, addr, payload, .. } => {
+                send_to(&self.socket, &mut self.traffic, addr, payload);
+                self.peers.insert(addr, Peer { link: LinkId(client_id), second: 0, datagrams: 0 });
+                take(Incoming::Connected(LinkId(client_id)));
+            }
+            ServerResult::ClientDisconnected { client_id, addr, payload } => {
+                if let Some(payload) = payload {
+                    send_to(&self.socket, &mut self.traffic, addr, payload);
+                }
+                self.peers.remove(&addr);
+                take(Incoming::Disconnected(LinkId(client_id)));
+            }
+            // Handshake noise, replays, and bytes that do not decrypt.
+            ServerResult::None if !known => self.traffic.drop_one("handshake"),
+            ServerResult::None => {}
+        }
+    }
+
+    fn send(&mut self, link: LinkId, payload: &[u8]) {
+        match self.netcode.generate_payload_packet(link.0, payload) {
+            Ok((address, sealed)) => send_to(&self.socket, &mut self.traffic, address, sealed),
+            Err(_) => self.traffic.drop_one("not_connected"),
+        }
+    }
+
+    fn disconnect(&mut self, link: LinkId) {
+        if let ServerResult::ClientDisconnected { addr, payload, .. } = self.netcode.disconnect(link.0) {
+            if let Some(payload) = payload {
+                send_to(&self.socket, &mut self.traffic, addr, payload);
+            }
+            self.peers.remove(&addr);
+        }
+        debug_assert!(self.peers.values().all(|peer| peer.link != link), "a peer outlives its link");
+    }
+}
+
+impl Peer {
+    /// Counts one datagram; false when the second's allowance is used up.
+    fn may_send(&mut self, now: Duration) -> bool {
+        if self.second != now.as_secs() {
+            (self.second, self.datagrams) = (now.as_secs(), 0);
+        }
+        self.datagrams += 1;
+        self.datagrams <= DATAGRAMS_PER_LINK_S
+    }
+}
+
+/// Sends, or counts why not; UDP promises nothing, so nothing is retried.
+fn send_to(socket: &UdpSocket, traffic: &mut Traffic, to: SocketAddr, bytes: &[u8]) {
+    match socket.send_to(bytes, to) {
+        Ok(_) => {
+            traffic.sent_datagrams += 1;
+            traffic.sent_bytes += bytes.len() as u64;
+        }
+        Err(error) if error.kind() == ErrorKind::WouldBlock => traffic.drop_one("send_full"),
+        Err(_) => traffic.drop_one("send_error"),
+    }
+}
