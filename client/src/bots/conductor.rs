@@ -1,0 +1,507 @@
+//! What happens when: the first matches, the measured window, the wait for results, the end.
+//!
+//! In: options, the wish to stop. Out: a [`Report`], or why nothing could be started.
+//! The one place in the load generator that reads clocks.
+//! *Invariant:* every stage has a time limit, so a run ends whatever the server does.
+//! Start reading at [`run`], then [`Stage`].
+
+use std::io::{IsTerminal, Write};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use astro_shared::api::QuickplayRequest;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use nix::time::ClockId;
+
+use super::fleet::{Fleet, FleetEvent, PHASES};
+use super::ledger::Ledger;
+use super::metrics::{Page, ServerReport};
+use super::options::Options;
+use super::report::{BUSY_SHARE_MAX, Quantiles, Report, rounded};
+use super::service::{Joined, Service, ServiceError};
+use super::workers::{Done, Job, WORKERS, Workers};
+use crate::session::Statistics;
+
+/// A part of a tick.
+const SLOT: Duration = Duration::from_nanos(1_000_000_000 / (60 * PHASES as u64));
+/// Slots that may be caught up with; further behind, the sessions' own clocks bridge the gap.
+const SLOTS_BEHIND_MAX: u32 = PHASES;
+/// The first matches must be in within this; then the window begins without those that are not.
+const FILL_WITHIN: Duration = Duration::from_secs(60);
+/// After Ctrl-C: time for every bot to say goodbye.
+const LEAVE_WITHIN: Duration = Duration::from_millis(1500);
+/// How soon an unconfirmed result is asked for again.
+const CONFIRM_EVERY: Duration = Duration::from_millis(500);
+/// A request for a seat that gets no answer is repeated so often, this far apart.
+const JOIN_ATTEMPTS: u32 = 5;
+const JOIN_RETRY: Duration = Duration::from_secs(1);
+/// A reading of the metrics that takes longer is given up.
+const SCRAPE_WITHIN: Duration = Duration::from_secs(10);
+
+/// Where a run is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    /// The first matches fill up; ends when they are in, or at the limit.
+    Filling { until: Duration },
+    /// The metrics are being read, for the window's beginning.
+    Opening { until: Duration },
+    /// Figures count.
+    Window { until: Duration },
+    /// The metrics are being read, for the window's end.
+    Closing { until: Duration },
+    /// Nothing new is started; results are waited for.
+    Draining { until: Duration },
+    /// Interrupted: the bots say goodbye.
+    Leaving { until: Duration },
+}
+
+/// What was counted by the beginning or the end of the window.
+struct Reading {
+    at: Duration,
+    statistics: Statistics,
+    /// Connected clients times seconds.
+    client_seconds: f64,
+    process_cpu: Duration,
+    thread_cpu: Duration,
+    /// The server's metrics and when they were read, or why not.
+    server: Result<(Instant, Page), String>,
+}
+
+/// Plays matches as the options say, until done or `interrupted`.
+///
+/// # Errors
+/// When nothing could be started: no server there, another wire, no room, wrong options.
+pub fn run(options: &Options, interrupted: &AtomicBool) -> Result<Report, ServiceError> {
+    raise_file_limit();
+    let service = Arc::new(Service::new(&options.server, WORKERS));
+    service.check_version()?;
+    let mut conductor = Conductor::new(options, Workers::start(service));
+    for _ in 0..options.matches {
+        conductor.begin_group();
+    }
+    let mut deadline = Instant::now();
+    for slot in 0u32.. {
+        if interrupted.load(Ordering::Relaxed) {
+            conductor.interrupt();
+        }
+        conductor.play_slot(slot % PHASES)?;
+        if conductor.is_over() {
+            break;
+        }
+        deadline = pace(deadline);
+    }
+    conductor.progress.end();
+    Ok(conductor.report())
+}
+
+/// Sleeps until the next slot; its deadline.
+fn pace(deadline: Instant) -> Instant {
+    let now = Instant::now();
+    let next = deadline + SLOT;
+    match next.checked_duration_since(now) {
+        Some(early) => {
+            thread::sleep(early);
+            next
+        }
+        None if now - next > SLOT * SLOTS_BEHIND_MAX => now,
+        None => next,
+    }
+}
+
+/// Bots of servers elsewhere need a file descriptor each; the soft limit is often 1,024.
+fn raise_file_limit() {
+    if let Ok((_, hard)) = getrlimit(Resource::RLIMIT_NOFILE) {
+        // When it cannot be raised, opening a socket will say so.
+        let _ = setrlimit(Resource::RLIMIT_NOFILE, hard, hard);
+    }
+}
+
+fn cpu_time(clock: ClockId) -> Duration {
+    clock.now().map(Duration::from).unwrap_or_default()
+}
+
+/// All state of a run.
+struct Conductor<'o> {
+    options: &'o Options,
+    /// Differs from run to run, so that bots of two runs never meet.
+    run_id: u64,
+    began: Instant,
+    stage: Stage,
+    interrupted: bool,
+    workers: Workers,
+    fleet: Fleet,
+    ledger: Ledger,
+    /// Jobs to give later: when, and which. As many as there are bots and matches at most.
+    later: Vec<(Duration, Job)>,
+    bots: u64,
+    joins: Joins,
+    client_seconds: f64,
+    updated: Duration,
+    opening: Option<Reading>,
+    closing: Option<Reading>,
+    progress: Progress,
+}
+
+/// What became of requests for seats.
+#[derive(Default)]
+struct Joins {
+    succeeded: u64,
+    deferred: u64,
+    failed: u64,
+}
+
+impl<'o> Conductor<'o> {
+    fn new(options: &'o Options, workers: Workers) -> Conductor<'o> {
+        Conductor {
+            options,
+            run_id: rand::random(),
+            began: Instant::now(),
+            stage: Stage::Filling { until: FILL_WITHIN },
+            interrupted: false,
+            workers,
+            fleet: Fleet::new(options.snapshots),
+            ledger: Ledger::default(),
+            later: Vec::new(),
+            bots: 0,
+            joins: Joins::default(),
+            client_seconds: 0.0,
+            updated: Duration::ZERO,
+            opening: None,
+            closing: None,
+            progress: Progress::new(),
+        }
+    }
+
+    fn now(&self) -> Duration {
+        self.began.elapsed()
+    }
+
+    /// Asks for the seats of one match.
+    fn begin_group(&mut self) {
+        let Options { seats, mode, rules, .. } = self.options;
+        let group = self.ledger.begin_group(*seats);
+        for seat in 0..*seats {
+            let request = QuickplayRequest {
+                name: format!("Bot {}-{}", group % 1_000_000, seat + 1),
+                mode: mode.clone(),
+                seats: Some(*seats),
+                rules: Some(rules.clone()),
+                group: Some(format!("{:016x}-{group}", self.run_id)),
+            };
+            self.workers.give(Job::Join { group, request, attempt: 1 });
+        }
+    }
+
+    /// One part of a tick: network, sessions, HTTP, stages.
+    fn play_slot(&mut self, phase: u32) -> Result<(), ServiceError> {
+        let now = self.now();
+        self.client_seconds += f64::from(self.fleet.connected()) * now.saturating_sub(self.updated).as_secs_f64();
+        self.updated = now;
+        self.fleet.receive(now);
+        let ledger = &mut self.ledger;
+        self.fleet.drive(phase, now, |event| match event {
+            FleetEvent::Welcomed { number } => ledger.on_welcomed(number),
+            FleetEvent::Result { number, result } => ledger.on_result(number, &result),
+            FleetEvent::Closed { number, progress } => ledger.on_closed(number, progress),
+        });
+        while let Some(done) = self.workers.poll() {
+            self.on_done(done, now)?;
+        }
+        self.follow_ledger();
+        self.give_later_jobs(now);
+        self.advance_stage(now);
+        self.progress.show(now, &self.fleet, &self.ledger);
+        Ok(())
+    }
+
+    /// Replaces groups that are over while that is wanted, and asks for the results of finished matches.
+    fn follow_ledger(&mut self) {
+        while self.ledger.poll_group_over().is_some() {
+            if matches!(self.stage, Stage::Filling { .. } | Stage::Opening { .. } | Stage::Window { .. }) {
+                self.begin_group();
+            }
+        }
+        while let Some((index, id)) = self.ledger.poll_finished() {
+            self.workers.give(Job::Confirm { index, id });
+        }
+    }
+
+    fn give_later_jobs(&mut self, now: Duration) {
+        let workers = &self.workers;
+        self.later.retain(|(due, job)| {
+            let wait = *due > now;
+            if !wait {
+                workers.give(job.clone());
+            }
+            wait
+        });
+    }
+
+    fn on_done(&mut self, done: Done, now: Duration) -> Result<(), ServiceError> {
+        match done {
+            Done::Joined { group, asked, result: Ok(joined), .. } => self.on_joined(group, asked, &joined, now),
+            Done::Joined { job, group, result: Err(error), .. } => self.on_join_refused(job, group, error, now)?,
+            Done::Confirmed { index, result: Ok(Some(summary)), .. } => _ = self.ledger.on_stored(index, &summary),
+            Done::Confirmed { job, .. } => self.later.push((now + CONFIRM_EVERY, job)),
+            Done::Scraped { at, result } => {
+                let page = result.map(|text| (at, Page::parse(&text))).map_err(|error| error.to_string());
+                self.on_scraped(page, now);
+            }
+        }
+        Ok(())
+    }
+
+    fn on_joined(&mut self, group: usize, asked: Instant, joined: &Joined, now: Duration) {
+        self.joins.succeeded += 1;
+        let number = self.ledger.on_joined(group, joined.match_id);
+        let seed = self.options.seed.wrapping_mul(1_000_003).wrapping_add(self.bots);
+        self.bots += 1;
+        let asked = asked.saturating_duration_since(self.began);
+        if let Err(error) = self.fleet.board(joined, number, seed, asked, now) {
+            self.progress.complain(&error.to_string());
+            self.joins.failed += 1;
+            self.ledger.on_closed(number, super::ledger::Progress::default());
+        }
+    }
+
+    /// Tries again when that may help. The very first refusal ends the run: nothing is gained by hammering.
+    fn on_join_refused(
+        &mut self,
+        job: Job,
+        group: usize,
+        error: ServiceError,
+        now: Duration,
+    ) -> Result<(), ServiceError> {
+        let Job::Join { request, attempt, .. } = job else { return Ok(()) };
+        if self.joins.succeeded == 0 {
+            return Err(error);
+        }
+        let starting = !matches!(self.stage, Stage::Draining { .. } | Stage::Leaving { .. });
+        let lost = matches!(error, ServiceError::Unreachable { .. }) && attempt < JOIN_ATTEMPTS;
+        let wait = error.retry_after().or(lost.then_some(JOIN_RETRY)).filter(|_| starting);
+        match wait {
+            Some(wait) => {
+                self.joins.deferred += 1;
+                self.later.push((now + wait, Job::Join { group, request, attempt: attempt + 1 }));
+            }
+            None => {
+                if starting {
+                    self.progress.complain(&error.to_string());
+                    self.joins.failed += 1;
+                }
+                self.ledger.on_join_failed(group);
+            }
+        }
+        Ok(())
+    }
+
+    fn advance_stage(&mut self, now: Duration) {
+        match self.stage {
+            Stage::Filling { until } if now >= until || self.ledger.are_in(self.options.matches as usize) => {
+                self.workers.give(Job::Scrape);
+                self.stage = Stage::Opening { until: now + SCRAPE_WITHIN };
+            }
+            Stage::Window { until } if now >= until => {
+                self.workers.give(Job::Scrape);
+                self.stage = Stage::Closing { until: now + SCRAPE_WITHIN };
+            }
+            Stage::Opening { until } | Stage::Closing { until } if now >= until => {
+                self.on_scraped(Err("/metrics took too long".into()), now);
+            }
+            _ => {}
+        }
+    }
+
+    fn on_scraped(&mut self, server: Result<(Instant, Page), String>, now: Duration) {
+        let reading = Reading {
+            at: now,
+            statistics: self.fleet.statistics(),
+            client_seconds: self.client_seconds,
+            process_cpu: cpu_time(ClockId::CLOCK_PROCESS_CPUTIME_ID),
+            thread_cpu: cpu_time(ClockId::CLOCK_THREAD_CPUTIME_ID),
+            server,
+        };
+        match self.stage {
+            Stage::Opening { .. } => {
+                self.opening = Some(reading);
+                self.stage = Stage::Window { until: now + Duration::from_secs(self.options.seconds) };
+            }
+            Stage::Closing { .. } => {
+                self.closing = Some(reading);
+                self.stage = Stage::Draining { until: now + Duration::from_secs(self.options.grace) };
+            }
+            Stage::Leaving { .. } if self.opening.is_some() && self.closing.is_none() => self.closing = Some(reading),
+            // An answer that came after its time.
+            _ => {}
+        }
+    }
+
+    /// Ctrl-C: everyone says goodbye, and what was measured so far is reported.
+    fn interrupt(&mut self) {
+        if self.interrupted {
+            return;
+        }
+        self.interrupted = true;
+        let now = self.now();
+        if matches!(self.stage, Stage::Window { .. }) {
+            self.workers.give(Job::Scrape);
+        }
+        self.stage = Stage::Leaving { until: now + LEAVE_WITHIN };
+        self.later.clear();
+        self.fleet.leave_all(now);
+    }
+
+    fn is_over(&self) -> bool {
+        match self.stage {
+            Stage::Leaving { until } => self.now() >= until || self.fleet.is_empty(),
+            Stage::Draining { until } => {
+                let counts = self.ledger.counts();
+                let settled = counts.confirmed + counts.contradicted == counts.started;
+                self.now() >= until || (self.fleet.is_empty() && self.ledger.is_settled() && settled)
+            }
+            _ => false,
+        }
+    }
+
+    fn report(&self) -> Report {
+        let counts = self.ledger.counts();
+        let whole = self.fleet.statistics();
+        let measured = self.opening.as_ref().zip(self.closing.as_ref()).map(|(from, to)| Measured::between(from, to));
+        let window = measured.as_ref();
+        let per_client = |count: fn(&Statistics) -> u64, decimals| {
+            let window = window.filter(|window| window.client_seconds > 0.0)?;
+            Some(rounded(count(&window.statistics) as f64 / window.client_seconds, decimals))
+        };
+        let main_share = window.map(|window| window.thread_share);
+        let statistics = window.map_or(&whole, |window| &window.statistics);
+        let reports = statistics.margins_late + statistics.margins_in_time;
+        let server = window.map(|window| window.server.clone());
+        Report {
+            clients: self.options.clients(),
+            clients_connected_max: self.fleet.connected_max(),
+            sessions: self.fleet.sessions(),
+            matches_started: counts.started,
+            matches_finished: counts.finished,
+            results_confirmed: counts.confirmed,
+            results_contradicted: counts.contradicted,
+            join_ms: Quantiles::of(self.fleet.join_times()),
+            joins_deferred: self.joins.deferred,
+            joins_failed: self.joins.failed,
+            window_s: window.map_or(0.0, |window| rounded(window.seconds, 2)),
+            snapshots_per_client_s: per_client(|counted| counted.snapshots, 2),
+            bytes_down_per_client_s: per_client(|counted| counted.bytes_down, 1),
+            bytes_up_per_client_s: per_client(|counted| counted.bytes_up, 1),
+            datagrams_down_per_client_s: per_client(|counted| counted.datagrams_down, 2),
+            datagrams_up_per_client_s: per_client(|counted| counted.datagrams_up, 2),
+            input_to_ack_ms: Quantiles::of(&statistics.input_to_ack),
+            inputs_late_share: (reports > 0).then(|| rounded(statistics.margins_late as f64 / reports as f64, 5)),
+            state_mismatches: whole.state_mismatches,
+            datagrams_refused: whole.datagrams_refused,
+            datagrams_unsent: self.fleet.unsent(),
+            disconnects: self.fleet.disconnects().clone(),
+            bots_cpu_share: window.map(|window| rounded(window.process_share, 4)),
+            bots_main_cpu_share: main_share.map(|share| rounded(share, 4)),
+            void: main_share.is_some_and(|share| share > BUSY_SHARE_MAX),
+            server: server.clone().and_then(Result::ok),
+            server_missing: server.and_then(Result::err),
+            interrupted: self.interrupted,
+        }
+    }
+}
+
+/// The difference between two readings.
+struct Measured {
+    seconds: f64,
+    client_seconds: f64,
+    statistics: Statistics,
+    process_share: f64,
+    thread_share: f64,
+    server: Result<ServerReport, String>,
+}
+
+impl Measured {
+    fn between(from: &Reading, to: &Reading) -> Measured {
+        let seconds = to.at.saturating_sub(from.at).as_secs_f64().max(1e-9);
+        let client_seconds = to.client_seconds - from.client_seconds;
+        let mut statistics = to.statistics.clone();
+        statistics.subtract(&from.statistics);
+        let share = |from: Duration, to: Duration| to.saturating_sub(from).as_secs_f64() / seconds;
+        let server = match (&from.server, &to.server) {
+            (Ok((began, before)), Ok((ended, after))) => {
+                let seconds = ended.saturating_duration_since(*began).as_secs_f64().max(1e-9);
+                ServerReport::between(before, after, seconds, client_seconds).map_err(|missing| missing.to_string())
+            }
+            (Err(reason), _) | (_, Err(reason)) => Err(reason.clone()),
+        };
+        Measured {
+            seconds,
+            client_seconds,
+            statistics,
+            process_share: share(from.process_cpu, to.process_cpu),
+            thread_share: share(from.thread_cpu, to.thread_cpu),
+            server,
+        }
+    }
+}
+
+/// The line that shows a run is alive, on standard error.
+struct Progress {
+    terminal: bool,
+    due: Duration,
+    shown: Duration,
+    snapshots: u64,
+    /// Complaints already made, so that a thousand equal ones are one. Bounded by [`COMPLAINTS_MAX`].
+    complaints: Vec<String>,
+}
+
+const COMPLAINTS_MAX: usize = 16;
+
+impl Progress {
+    fn new() -> Progress {
+        let terminal = std::io::stderr().is_terminal();
+        Progress { terminal, due: Duration::ZERO, shown: Duration::ZERO, snapshots: 0, complaints: Vec::new() }
+    }
+
+    /// Once a second on a terminal, in place; else a line every five seconds.
+    fn show(&mut self, now: Duration, fleet: &Fleet, ledger: &Ledger) {
+        if now < self.due {
+            return;
+        }
+        let (snapshots, mismatches) = fleet.snapshots();
+        let seconds = now.saturating_sub(self.shown).as_secs_f64();
+        let rate = (snapshots - self.snapshots) as f64 / seconds.max(1e-9);
+        let counts = ledger.counts();
+        let line = format!(
+            "{:>5.0} s   {} matches running, {} finished   {} clients   {rate:.0} snapshots/s   {mismatches} mismatches   {} disconnects",
+            now.as_secs_f64(),
+            counts.started - counts.finished,
+            counts.finished,
+            fleet.connected(),
+            fleet.disconnects().values().sum::<u64>(),
+        );
+        (self.shown, self.snapshots) = (now, snapshots);
+        self.due = now + Duration::from_secs(if self.terminal { 1 } else { 5 });
+        // Standard error that is gone is no reason to stop.
+        let mut out = std::io::stderr().lock();
+        let _ = if self.terminal { write!(out, "\r{line}\x1b[K") } else { writeln!(out, "{line}") };
+        let _ = out.flush();
+    }
+
+    /// Says what went wrong, once.
+    fn complain(&mut self, complaint: &str) {
+        if self.complaints.len() < COMPLAINTS_MAX && !self.complaints.iter().any(|known| known == complaint) {
+            self.complaints.push(complaint.to_owned());
+            self.end();
+            eprintln!("{complaint}");
+        }
+    }
+
+    /// Leaves the progress line behind.
+    fn end(&self) {
+        if self.terminal {
+            eprintln!();
+        }
+    }
+}

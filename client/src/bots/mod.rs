@@ -1,0 +1,17 @@
+//! The load generator: thousands of real clients in one process, and a report of what they met.
+//!
+//! In: options, a server's HTTP address. Out: a progress line, a report, an exit code.
+//! One thread drives every session at 60 Hz; a few others do the blocking HTTP. Order of things:
+//! [`options`] → [`conductor`] (what happens when) → [`fleet`] (the sessions and their sockets), [`ledger`]
+//! (which match got how far), [`workers`] over [`service`] (HTTP) → [`metrics`] and [`report`].
+//! *Invariant:* a bot is a player like any other: it joins by HTTP and knows what its session decoded.
+//! Start reading at [`conductor::run`].
+
+pub mod conductor;
+pub mod fleet;
+pub mod ledger;
+pub mod metrics;
+pub mod options;
+pub mod report;
+pub mod service;
+pub mod workers;

@@ -1,0 +1,126 @@
+//! What the command line says.
+//!
+//! In: arguments. Out: [`Options`], or the help and an error in words.
+//! Start reading at [`Options`].
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use astro_shared::sim::units::{SEATS_MAX, SEATS_MIN};
+use clap::Parser;
+use clap::builder::RangedU64ValueParser;
+
+/// Plays matches against a server with real clients, and reports what they met.
+///
+/// Every bot joins over HTTP, connects over UDP and flies by what it decodes. New matches are started for a while;
+/// each one that ends before that is replaced. Then the bots wait for the results of all that were started.
+///
+/// Exit code: 0 when every started match has a stored result; 1 when one has none; 2 when nothing could be started;
+/// 130 after Ctrl-C.
+#[derive(Parser, Clone, Debug, PartialEq, Eq)]
+#[command(name = "bots", version)]
+pub struct Options {
+    /// The server's HTTP address. http only: put https in front of a server with a proxy, and point the bots behind it
+    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8080", value_parser = parse_server)]
+    pub server: String,
+
+    /// Matches that run at a time
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = RangedU64ValueParser::<u32>::new().range(1..=10_000))]
+    pub matches: u32,
+
+    /// Seats of each match, all taken by bots
+    #[arg(long, value_name = "N", default_value_t = 4, value_parser = RangedU64ValueParser::<u8>::new().range(SEATS_MIN as u64..=SEATS_MAX as u64))]
+    pub seats: u8,
+
+    /// How long new matches are started, counted from when the first ones are all in
+    #[arg(long, value_name = "S", default_value_t = 20)]
+    pub seconds: u64,
+
+    /// How long to wait for results after that
+    #[arg(long, value_name = "S", default_value_t = 60)]
+    pub grace: u64,
+
+    /// Mode of the matches
+    #[arg(long, default_value = "last_ship")]
+    pub mode: String,
+
+    /// Rules preset of the matches
+    #[arg(long, default_value = "sprint")]
+    pub rules: String,
+
+    /// Decides the bots' skills; equal seeds make equal fleets
+    #[arg(long, default_value_t = 1)]
+    pub seed: u64,
+
+    /// Also write the report to this file, as JSON
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<PathBuf>,
+
+    /// Snapshots a second that each bot asks for: 15, 30 or 60
+    #[arg(long, value_name = "N", default_value_t = 30, value_parser = parse_snapshots)]
+    pub snapshots: u8,
+}
+
+impl Options {
+    /// Reads a command line, the program's name first. A `--` right after it is skipped: the cargo alias adds one.
+    ///
+    /// # Errors
+    /// What is wrong with it; or the help, when that was asked for.
+    pub fn read(arguments: impl IntoIterator<Item = OsString>) -> Result<Options, clap::Error> {
+        let mut arguments: Vec<OsString> = arguments.into_iter().collect();
+        if arguments.get(1).is_some_and(|first| first == "--") {
+            arguments.remove(1);
+        }
+        Options::try_parse_from(arguments)
+    }
+
+    /// How many bots play at a time.
+    pub fn clients(&self) -> u32 {
+        self.matches * u32::from(self.seats)
+    }
+}
+
+fn parse_server(text: &str) -> Result<String, String> {
+    if text.starts_with("https://") {
+        return Err("https is not supported: give the http address behind the proxy".into());
+    }
+    let rest = text.strip_prefix("http://").ok_or("must begin with http://")?;
+    if rest.trim_matches('/').is_empty() {
+        return Err("names no host".into());
+    }
+    Ok(text.trim_end_matches('/').to_owned())
+}
+
+fn parse_snapshots(text: &str) -> Result<u8, String> {
+    match text.parse() {
+        Ok(rate @ (15 | 30 | 60)) => Ok(rate),
+        _ => Err("must be 15, 30 or 60".into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(line: &str) -> Result<Options, String> {
+        let arguments = std::iter::once("bots").chain(line.split_whitespace()).map(OsString::from);
+        Options::read(arguments).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn a_leading_double_dash_changes_nothing() {
+        assert_eq!(read("--matches 25 --seconds 20").unwrap(), read("-- --matches 25 --seconds 20").unwrap());
+        assert_eq!(read("").unwrap(), read("--").unwrap());
+        assert_eq!(read("--matches 25").unwrap().clients(), 100);
+    }
+
+    #[test]
+    fn mistakes_are_said_in_words() {
+        assert!(read("--server https://example.org").unwrap_err().contains("https is not supported"));
+        assert!(read("--server example.org").unwrap_err().contains("must begin with http://"));
+        assert!(read("--seats 9").unwrap_err().contains("9 is not in 2..=8"));
+        assert!(read("--snapshots 20").unwrap_err().contains("must be 15, 30 or 60"));
+        assert!(read("--help").unwrap_err().contains("Exit code"));
+        assert_eq!(read("--server http://[::1]:80/").unwrap().server, "http://[::1]:80");
+    }
+}

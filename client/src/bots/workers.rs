@@ -1,0 +1,113 @@
+//! A small pool of threads for blocking HTTP, so that the thread that flies never waits for it.
+//!
+//! In: jobs. Out: what came of them, in any order.
+//! *Invariant:* the queues are as long as what one run can have open: a job per bot, match and scrape.
+//! Start reading at [`Workers`].
+
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+use std::time::Instant;
+
+use astro_shared::api::{MatchSummary, QuickplayRequest};
+use astro_shared::sim::units::MatchId;
+
+use super::service::{Joined, Service, ServiceError};
+
+/// Requests at a time. The server answers most in about a millisecond; more threads only take turns.
+pub const WORKERS: usize = 4;
+
+/// Something to ask the service.
+#[derive(Clone, Debug)]
+pub enum Job {
+    /// A seat for a bot of `group`. `attempt` counts from 1.
+    Join {
+        group: usize,
+        request: QuickplayRequest,
+        attempt: u32,
+    },
+    /// Whether the result of the match with number `index` is stored.
+    Confirm {
+        index: usize,
+        id: MatchId,
+    },
+    Scrape,
+}
+
+/// What the service said.
+#[derive(Debug)]
+pub enum Done {
+    /// `asked` is when the request began.
+    Joined {
+        job: Job,
+        group: usize,
+        asked: Instant,
+        result: Result<Joined, ServiceError>,
+    },
+    Confirmed {
+        job: Job,
+        index: usize,
+        result: Result<Option<MatchSummary>, ServiceError>,
+    },
+    /// `at` is the middle of the request.
+    Scraped {
+        at: Instant,
+        result: Result<String, ServiceError>,
+    },
+}
+
+/// The pool. Its threads end when it is dropped, each after the request it is at.
+pub struct Workers {
+    jobs: Sender<Job>,
+    done: Receiver<Done>,
+}
+
+impl Workers {
+    pub fn start(service: Arc<Service>) -> Workers {
+        let (jobs, todo) = channel();
+        let (finished, done) = channel();
+        let todo = Arc::new(Mutex::new(todo));
+        for _ in 0..WORKERS {
+            let (service, todo, finished) = (service.clone(), todo.clone(), finished.clone());
+            thread::spawn(move || work(&service, &todo, &finished));
+        }
+        Workers { jobs, done }
+    }
+
+    pub fn give(&self, job: Job) {
+        // Fails only when every thread has panicked; then nothing comes back, and the run ends by its time limits.
+        let _ = self.jobs.send(job);
+    }
+
+    pub fn poll(&self) -> Option<Done> {
+        self.done.try_recv().ok()
+    }
+}
+
+fn work(service: &Service, todo: &Mutex<Receiver<Job>>, finished: &Sender<Done>) {
+    loop {
+        let next = todo.lock().unwrap_or_else(PoisonError::into_inner).recv();
+        let Ok(job) = next else { return };
+        if finished.send(carry_out(service, job)).is_err() {
+            return;
+        }
+    }
+}
+
+fn carry_out(service: &Service, job: Job) -> Done {
+    let asked = Instant::now();
+    match &job {
+        Job::Join { group, request, .. } => {
+            let (group, result) = (*group, service.join(request));
+            Done::Joined { job, group, asked, result }
+        }
+        Job::Confirm { index, id } => {
+            let (index, result) = (*index, service.match_summary(*id));
+            Done::Confirmed { job, index, result }
+        }
+        Job::Scrape => {
+            let result = service.metrics();
+            Done::Scraped { at: asked + asked.elapsed() / 2, result }
+        }
+    }
+}
