@@ -1,0 +1,10 @@
+//! What tests share: a stage in virtual time, the real program with real players, matches flown by pilots.
+//!
+//! *Invariant:* nothing here is needed by the programs themselves.
+//! Start reading at [`stage`] (no network, no waiting) and [`service`] (the real thing).
+
+pub mod dice;
+pub mod pilots;
+pub mod scene;
+pub mod service;
+pub mod stage;

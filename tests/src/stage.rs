@@ -1,0 +1,276 @@
+//! `Stage`: one shard and its players in one process and in virtual time.
+//!
+//! The shard's real `App` over the in-memory transport, real client sessions, a spool in a temporary folder.
+//! Nothing sleeps: `play` moves the clock by whole ticks; only the disk's answer is waited for.
+//! Start reading at [`Stage::new`]; tests read like dialogue.
+
+use std::path::PathBuf;
+use std::sync::{Arc, mpsc};
+use std::time::Duration;
+
+use astro_client::brain::Brain;
+use astro_client::session::{Link, Session};
+use astro_server::directory::Directory;
+use astro_server::host::crew::{Crew, Occupant};
+use astro_server::host::matches::{Command, Hosted, Matches, Reservation};
+use astro_server::host::shard::{self, PERIOD, ShardParts, ShardStatus};
+use astro_server::host::spool::Spool;
+use astro_server::hosts::{Answer, Claim, HostError, MatchOrder, MatchRecord, Results, ResultsError, SeatSecret};
+use astro_server::telemetry::Metrics;
+use astro_server::transport::LinkId;
+use astro_server::transport::memory::{MemoryNetwork, MemoryTransport};
+use astro_shared::replay::Replay;
+use astro_shared::sim::round::Phase;
+use astro_shared::sim::state::{MatchParts, MatchRef, Round};
+use astro_shared::sim::units::{MatchId, Seat};
+use astro_shared::sim::{SimPlugin, rules::Ruleset};
+use bevy_app::App;
+use bevy_ecs::prelude::*;
+use tokio::sync::oneshot;
+
+/// Names a player on the stage.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PlayerId(usize);
+
+/// A client: its session, its mind, its end of the wire.
+pub struct Player {
+    pub session: Session,
+    pub secret: SeatSecret,
+    pub match_id: MatchId,
+    brain: Brain,
+    link: LinkId,
+    /// Neither sends nor receives, like a pulled cable.
+    cut: bool,
+}
+
+/// See the module.
+pub struct Stage {
+    pub app: App,
+    pub now: Duration,
+    pub players: Vec<Player>,
+    /// The clients' side of the sim.
+    pub world: World,
+    pub network: MemoryNetwork,
+    recorded: mpsc::Receiver<Command>,
+    spool: Spool,
+    folder: PathBuf,
+    matches: u128,
+}
+
+impl Stage {
+    pub fn new(name: &str) -> Stage {
+        let folder = std::env::temp_dir().join(format!("astro-stage-{name}-{}", std::process::id()));
+        let _ = std::fs::remove_dir_all(&folder);
+        let (spool, _) = Spool::open(&folder).expect("a spool in a temporary folder");
+        let (transport, network) = MemoryTransport::new();
+        let (recorded_sender, recorded) = mpsc::channel();
+        let parts = ShardParts {
+            index: 0,
+            directory: Arc::new(Directory::in_memory()),
+            status: Arc::<ShardStatus>::default(),
+            metrics: Metrics::new().shard(0),
+            spool: spool.clone(),
+            recorded: recorded_sender,
+            transports: vec![Box::new(transport)],
+        };
+        let now = Duration::from_secs(1_800_000_000);
+        let app = shard::build(parts, now);
+        let (players, world) = (Vec::new(), SimPlugin::world());
+        Stage { app, now, players, world, network, recorded, spool, folder, matches: 0 }
+    }
+
+    /// Opens a match whose free seats are taken by pilots five seconds after the first claim.
+    pub fn open(&mut self, ruleset: Arc<Ruleset>, seats: u8) -> MatchId {
+        self.matches += 1;
+        let match_id = MatchId(self.matches);
+        let order = MatchOrder { match_id, seats, ruleset, fill_after: Duration::from_secs(5), demo: false };
+        let (reply, answer) = oneshot::channel();
+        self.tell(Command::Open { order, reply });
+        answer.blocking_recv().expect("an answer").expect("room for a match");
+        match_id
+    }
+
+    /// Asks for a seat or its return, as the HTTP side would.
+    pub fn claim(&mut self, match_id: MatchId, claim: Claim) -> Result<Reservation, HostError> {
+        let (reply, answer) = oneshot::channel();
+        self.tell(Command::Claim { match_id, claim, reply });
+        answer.blocking_recv().expect("an answer")
+    }
+
+    /// A new player takes a free seat and connects.
+    pub fn join(&mut self, match_id: MatchId, name: &str) -> PlayerId {
+        let reservation = self.claim(match_id, Claim::Join { name: name.into() }).expect("a free seat");
+        self.connect(match_id, reservation)
+    }
+
+    /// A player comes back with the seat secret, over a new link.
+    pub fn rejoin(&mut self, player: PlayerId) -> PlayerId {
+        let (match_id, secret) = (self.player(player).match_id, self.player(player).secret.clone());
+        let reservation = self.claim(match_id, Claim::Return { secret }).expect("the seat is still mine");
+        self.connect(match_id, reservation)
+    }
+
+    fn connect(&mut self, match_id: MatchId, reservation: Reservation) -> PlayerId {
+        self.network.connect(reservation.link);
+        let mut session = Session::new(Link::Bare, 30, self.now);
+        session.start(self.ruleset_of(match_id));
+        let brain = Brain::new(self.players.len() as u64);
+        let Reservation { secret, link, .. } = reservation;
+        self.players.push(Player { session, secret, match_id, brain, link, cut: false });
+        PlayerId(self.players.len() - 1)
+    }
+
+    pub fn player(&self, player: PlayerId) -> &Player {
+        &self.players[player.0]
+    }
+
+    /// Nothing gets through to or from this player any more.
+    pub fn cut(&mut self, player: PlayerId) {
+        self.players[player.0].cut = true;
+    }
+
+    pub fn leave(&mut self, player: PlayerId) {
+        let now = self.now;
+        self.players[player.0].session.leave(now);
+    }
+
+    /// Sends a raw payload over a player's link.
+    pub fn send_raw(&mut self, player: PlayerId, payload: &[u8]) {
+        self.network.send(self.players[player.0].link, payload);
+    }
+
+    /// Lets `ticks` ticks pass for everyone.
+    pub fn play(&mut self, ticks: u32) {
+        for _ in 0..ticks {
+            self.now += PERIOD;
+            self.drive_players();
+            let recorded: Vec<Command> = self.recorded.try_iter().collect();
+            shard::update(&mut self.app, self.now, recorded);
+        }
+    }
+
+    /// Plays until `done`, at most `ticks` ticks; says whether it came to that.
+    pub fn play_until(&mut self, ticks: u32, mut done: impl FnMut(&mut Stage) -> bool) -> bool {
+        for _ in 0..ticks {
+            if done(self) {
+                return true;
+            }
+            self.play(1);
+        }
+        done(self)
+    }
+
+    /// Plays until the match is over and its record is on disk and told.
+    pub fn play_out(&mut self, match_id: MatchId) {
+        let over = self.play_until(60 * 600, |stage| stage.phase(match_id) == Some(Phase::MatchOver));
+        assert!(over, "the match never ended");
+        let recorded = self.recorded.recv_timeout(Duration::from_secs(30)).expect("the disk answers");
+        self.tell(recorded);
+        self.play(10);
+    }
+
+    fn drive_players(&mut self) {
+        for player in &mut self.players {
+            if player.cut {
+                while self.network.receive(player.link).is_some() {}
+                continue;
+            }
+            while let Some(mut payload) = self.network.receive(player.link) {
+                player.session.handle_datagram(&mut self.world, &mut payload, self.now);
+            }
+            player.session.handle_tick(self.now);
+            while let Some(tick) = player.session.poll_sample(self.now) {
+                let (Some(view), Some(rules), Some(seat)) =
+                    (player.session.view(), player.session.ruleset(), player.session.seat())
+                else {
+                    break;
+                };
+                let input = player.brain.input(view, rules, seat, tick);
+                player.session.sample(tick, input, self.now);
+            }
+            while let Some(transmit) = player.session.poll_transmit(self.now) {
+                self.network.send(player.link, transmit.bytes);
+            }
+        }
+    }
+
+    /// Carries out a command at once, between two ticks.
+    pub fn tell(&mut self, command: Command) {
+        shard::command(&mut self.app, self.now, command);
+    }
+
+    fn with<T>(&mut self, match_id: MatchId, look: impl FnOnce(&Hosted, &Crew, MatchRef<'_>) -> T) -> Option<T> {
+        let mut query = self.app.world_mut().query::<(&Hosted, &Crew, MatchParts)>();
+        let mut found = query.iter(self.app.world()).filter(|(hosted, ..)| hosted.order.match_id == match_id);
+        found.next().map(|(hosted, crew, parts)| look(hosted, crew, MatchRef::from(parts)))
+    }
+
+    fn ruleset_of(&mut self, match_id: MatchId) -> Arc<Ruleset> {
+        self.with(match_id, |hosted, _, _| hosted.order.ruleset.clone()).expect("a running match")
+    }
+
+    pub fn phase(&mut self, match_id: MatchId) -> Option<Phase> {
+        self.with(match_id, |_, _, state| state.round.phase)
+    }
+
+    pub fn round(&mut self, match_id: MatchId) -> Option<Round> {
+        self.with(match_id, |_, _, state| *state.round)
+    }
+
+    pub fn hash(&mut self, match_id: MatchId) -> Option<u64> {
+        self.with(match_id, |_, _, state| state.hash())
+    }
+
+    /// Who has the seat, and whether a pilot flew its newest tick.
+    pub fn seat(&mut self, match_id: MatchId, seat: Seat) -> Option<(Occupant, bool)> {
+        self.with(match_id, |_, crew, _| (crew.seats[seat.index()].occupant, crew.seats[seat.index()].piloted))
+    }
+
+    /// The live link of a seat.
+    pub fn link(&mut self, match_id: MatchId, seat: Seat) -> Option<LinkId> {
+        self.with(match_id, |_, crew, _| crew.seats[seat.index()].link.as_ref().map(|link| link.id)).flatten()
+    }
+
+    pub fn matches(&self) -> usize {
+        self.app.world().resource::<Matches>().count()
+    }
+
+    /// The replay of a match that is over, as it would reach the store.
+    pub fn replay_of(&mut self, match_id: MatchId) -> Replay {
+        let (sender, mut records) = tokio::sync::mpsc::unbounded_channel();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        let record = runtime.block_on(async {
+            let delivery = self.spool.deliver_to(Arc::new(Capture(sender)));
+            tokio::pin!(delivery);
+            loop {
+                tokio::select! {
+                    () = &mut delivery => panic!("the delivery ended"),
+                    Some(record) = records.recv() => if record.match_id == match_id { break record },
+                }
+            }
+        });
+        Replay::read(&record.replay).expect("a replay")
+    }
+
+    /// State hashes that did not agree, over all players.
+    pub fn mismatches(&self) -> u64 {
+        self.players.iter().map(|player| player.session.statistics().state_mismatches).sum()
+    }
+}
+
+/// Takes delivered records instead of a store.
+struct Capture(tokio::sync::mpsc::UnboundedSender<MatchRecord>);
+
+impl Results for Capture {
+    fn deliver(&self, records: Vec<MatchRecord>) -> Answer<'_, (), ResultsError> {
+        records.into_iter().for_each(|record| _ = self.0.send(record));
+        Box::pin(async { Ok(()) })
+    }
+}
+
+impl Drop for Stage {
+    fn drop(&mut self) {
+        self.spool.close();
+        let _ = std::fs::remove_dir_all(&self.folder);
+    }
+}

@@ -1,0 +1,161 @@
+//! Promise: a seat is its player's until thirty seconds of silence; before that a pilot keeps it warm.
+//!
+//! The shard's real `App` and real sessions, in virtual time.
+
+use astro_client::session::SessionEvent;
+use astro_server::host::crew::Occupant;
+use astro_server::hosts::{Claim, HostError};
+use astro_shared::assets::ruleset;
+use astro_shared::sim::round::Phase;
+use astro_shared::sim::units::{MatchId, Seat};
+use astro_shared::wire::message::CloseReason;
+use astro_tests::stage::{PlayerId, Stage};
+
+const ADA: Seat = Seat(0);
+const GRACE: Seat = Seat(1);
+
+fn two_in_a_long_match(name: &str) -> (Stage, MatchId, PlayerId, PlayerId) {
+    let mut stage = Stage::new(name);
+    let match_id = stage.open(ruleset("standard").unwrap(), 2);
+    let (ada, grace) = (stage.join(match_id, "Ada"), stage.join(match_id, "Grace"));
+    assert!(stage.play_until(60, |stage| stage.phase(match_id) == Some(Phase::Countdown)), "starts when full");
+    (stage, match_id, ada, grace)
+}
+
+fn closed_because(stage: &mut Stage, player: PlayerId) -> Option<&'static str> {
+    let session = &mut stage.players[index(player)].session;
+    std::iter::from_fn(|| session.poll_event()).find_map(|event| match event {
+        SessionEvent::Closed { reason } => Some(reason.name()),
+        _ => None,
+    })
+}
+
+fn index(player: PlayerId) -> usize {
+    format!("{player:?}").trim_matches(|c: char| !c.is_ascii_digit()).parse().expect("PlayerId(n)")
+}
+
+#[test]
+fn a_full_match_starts_at_once_and_ends_with_a_result_for_both() {
+    let mut stage = Stage::new("full");
+    let match_id = stage.open(ruleset("sprint").unwrap(), 2);
+    let players = [stage.join(match_id, "Ada"), stage.join(match_id, "Grace")];
+    stage.play_out(match_id);
+    for player in players {
+        let result = stage.player(player).session.result().expect("told the result");
+        assert_eq!(result.seats.len(), 2);
+        assert!(stage.player(player).session.statistics().snapshots > 60);
+    }
+    assert_eq!(stage.mismatches(), 0);
+    assert!(stage.play_until(600, |stage| stage.matches() == 0), "the match is closed in the end");
+    stage.play(5);
+    let why = closed_because(&mut stage, players[0]);
+    assert_eq!(why, Some(CloseReason::MatchOver.name()));
+}
+
+#[test]
+fn one_player_waits_five_seconds_and_then_plays_with_pilots() {
+    let mut stage = Stage::new("fill");
+    let match_id = stage.open(ruleset("sprint").unwrap(), 4);
+    stage.join(match_id, "Ada");
+    stage.play(4 * 60 + 50);
+    assert_eq!(stage.phase(match_id), Some(Phase::Waiting));
+    stage.play(20);
+    assert_eq!(stage.phase(match_id), Some(Phase::Countdown));
+    assert_eq!(stage.seat(match_id, Seat(3)), Some((Occupant::Pilot, true)));
+    assert_eq!(stage.seat(match_id, ADA), Some((Occupant::Player, false)));
+    let late = stage.claim(match_id, Claim::Join { name: "Late".into() });
+    assert_eq!(late.unwrap_err(), HostError::NoFreeSeat);
+}
+
+#[test]
+fn a_silent_player_loses_stick_link_and_seat_in_that_order() {
+    let (mut stage, match_id, ada, _) = two_in_a_long_match("silence");
+    stage.play(60);
+    stage.cut(ada);
+    stage.play(80);
+    assert_eq!(stage.seat(match_id, ADA), Some((Occupant::Player, false)), "1.3 s: coasting");
+    stage.play(20);
+    assert_eq!(stage.seat(match_id, ADA), Some((Occupant::Player, true)), "1.6 s: a pilot flies");
+    assert!(stage.link(match_id, ADA).is_some());
+    stage.play(210);
+    assert_eq!(stage.link(match_id, ADA), None, "5.1 s: the link is closed");
+    assert_eq!(stage.seat(match_id, ADA), Some((Occupant::Player, true)), "the seat is still hers");
+    stage.play(25 * 60);
+    assert_eq!(stage.seat(match_id, ADA), Some((Occupant::Pilot, true)), "30 s: given up");
+    let secret = stage.player(ada).secret.clone();
+    assert_eq!(stage.claim(match_id, Claim::Return { secret }).unwrap_err(), HostError::SeatLost);
+    assert!(stage.link(match_id, GRACE).is_some(), "nobody else is touched");
+    assert_eq!(stage.mismatches(), 0);
+}
+
+#[test]
+fn coming_back_in_time_gives_the_seat_back_with_a_full_snapshot() {
+    let (mut stage, match_id, ada, _) = two_in_a_long_match("return");
+    stage.play(60);
+    stage.cut(ada);
+    stage.play(10 * 60);
+    assert_eq!(stage.link(match_id, ADA), None);
+    let again = stage.rejoin(ada);
+    stage.play(30);
+    assert_eq!(stage.seat(match_id, ADA), Some((Occupant::Player, false)), "she flies again");
+    let statistics = stage.player(again).session.statistics();
+    assert!(statistics.snapshots >= 10, "{} snapshots", statistics.snapshots);
+    assert_eq!(stage.mismatches(), 0);
+}
+
+#[test]
+fn a_second_link_for_a_seat_ends_the_first_at_once() {
+    let (mut stage, match_id, ada, _) = two_in_a_long_match("replace");
+    stage.play(60);
+    let first = stage.link(match_id, ADA);
+    let again = stage.rejoin(ada);
+    stage.play(5);
+    assert_ne!(stage.link(match_id, ADA), first);
+    assert_eq!(closed_because(&mut stage, ada), Some(CloseReason::Replaced.name()));
+    stage.play(60);
+    assert!(stage.player(again).session.statistics().snapshots > 20);
+    assert_eq!(stage.seat(match_id, ADA), Some((Occupant::Player, false)));
+}
+
+#[test]
+fn leaving_gives_the_seat_to_a_pilot_for_good() {
+    let (mut stage, match_id, ada, _) = two_in_a_long_match("leave");
+    stage.play(60);
+    stage.leave(ada);
+    stage.play(60);
+    assert_eq!(stage.seat(match_id, ADA), Some((Occupant::Pilot, true)));
+    let secret = stage.player(ada).secret.clone();
+    assert_eq!(stage.claim(match_id, Claim::Return { secret }).unwrap_err(), HostError::SeatLost);
+}
+
+#[test]
+fn unclaimed_and_unused_seats_free_themselves() {
+    let mut stage = Stage::new("unused");
+    let match_id = stage.open(ruleset("standard").unwrap(), 2);
+    stage.claim(match_id, Claim::Join { name: "Nobody".into() }).unwrap();
+    stage.play(4 * 60);
+    assert_eq!(stage.seat(match_id, ADA), Some((Occupant::Player, true)), "kept for the ticket");
+    let never_claimed = stage.open(ruleset("standard").unwrap(), 2);
+    stage.play(19 * 60);
+    assert_eq!(stage.phase(never_claimed), Some(Phase::Waiting));
+    stage.play(2 * 60);
+    assert_eq!(stage.phase(never_claimed), None, "closed after 20 s without a claim");
+}
+
+#[test]
+fn a_match_alone_on_a_shard_equals_the_same_inputs_in_its_replay() {
+    let mut stage = Stage::new("replay");
+    let match_id = stage.open(ruleset("sprint").unwrap(), 2);
+    stage.join(match_id, "Ada");
+    stage.join(match_id, "Grace");
+    for _ in 0..20 {
+        let other = stage.open(ruleset("sprint").unwrap(), 4);
+        stage.join(other, "Other");
+    }
+    assert!(stage.play_until(60 * 60, |stage| stage.phase(match_id) == Some(Phase::MatchOver)));
+    let hash = stage.hash(match_id).unwrap();
+    let replay = stage.replay_of(match_id);
+    assert_eq!(replay.verify(), astro_shared::replay::Verdict::Equal);
+    let end = replay.play(|_, _| {});
+    assert_eq!(astro_shared::sim::hash(&end.world, end.key), Some(hash));
+}
