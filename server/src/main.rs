@@ -61,8 +61,8 @@ enum StartError {
     Spool(#[from] SpoolError),
     #[error("cannot listen for HTTP on {address}: {source}")]
     Http { address: SocketAddr, source: io::Error },
-    #[error("cannot listen for players on UDP {address}: {source}")]
-    Host { address: SocketAddr, source: HostStartError },
+    #[error(transparent)]
+    Host(#[from] HostStartError),
     #[error("cannot start: {0}")]
     System(#[from] io::Error),
 }
@@ -132,8 +132,7 @@ async fn serve(config: Config, runtime: tokio::runtime::Handle) -> Result<(), St
         shards: config.shards,
         lanes_per_shard: LANES_PER_SHARD,
     };
-    let host = Host::start(host_config, &metrics, spool.clone(), Arc::clone(&directory));
-    let host = Arc::new(host.map_err(|source| StartError::Host { address: config.udp, source })?);
+    let host = Arc::new(Host::start(host_config, &metrics, spool.clone(), Arc::clone(&directory))?);
     let public_url = config.public_url.clone().unwrap_or_else(|| format!("http://{http}"));
     let parts = api::Parts {
         hosts: Arc::clone(&host) as Arc<dyn Hosts>,

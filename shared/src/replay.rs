@@ -3,7 +3,7 @@
 //! In: at each tick, the inputs applied and the state after. Out: a file; and from a file, a verdict.
 //! *Invariant:* inputs are recorded whatever their source, so verifying never runs a pilot.
 //! *Invariant:* a file of another sim version is said to be of another version, never to differ.
-//! Layout: [`MAGIC`], then one deflated body of a RON header and five columns (see [`Recorder::finish`]).
+//! Layout: [`MAGIC`], then one deflated body of a RON header and five columns (see [`Finished::encode`]).
 //! Start reading at [`Recorder`] and [`verify`].
 
 use std::sync::Arc;
@@ -152,8 +152,11 @@ impl Recorder {
         }
     }
 
-    /// The replay file. `identity` is what only the host knows.
-    pub fn finish(mut self, match_id: MatchId, started_ms: u64, end: &MatchRef<'_>) -> Vec<u8> {
+    /// Closes the book at the end of a match. Cheap; the work of making the file is in [`Finished::encode`].
+    pub fn finish(mut self, match_id: MatchId, started_ms: u64, end: &MatchRef<'_>) -> Finished {
+        for seat in Seat::first(self.seats) {
+            close_run(&mut self.runs[seat.index()], &mut self.open_run[seat.index()]);
+        }
         let header = Header {
             sim_version: SIM_VERSION,
             match_id,
@@ -165,18 +168,29 @@ impl Recorder {
             crew: std::mem::take(&mut self.crew),
             result: ReplayResult::of(end),
         };
-        for seat in Seat::first(self.seats) {
-            close_run(&mut self.runs[seat.index()], &mut self.open_run[seat.index()]);
-        }
+        Finished { header, recorder: self }
+    }
+}
+
+/// A recorded match, not yet a file.
+#[derive(Clone, Debug)]
+pub struct Finished {
+    pub header: Header,
+    recorder: Recorder,
+}
+
+impl Finished {
+    /// The replay file. Compresses, which takes about a millisecond a minute of match: nothing for a tick's thread.
+    pub fn encode(&self) -> Vec<u8> {
         let mut body = Vec::new();
         // A struct of strings and numbers always serializes.
-        put_block(&mut body, ron::to_string(&header).unwrap_or_default().as_bytes());
-        put_varint(&mut body, u64::from(self.start_tick));
-        for seat in Seat::first(self.seats) {
-            put_block(&mut body, &self.runs[seat.index()]);
+        put_block(&mut body, ron::to_string(&self.header).unwrap_or_default().as_bytes());
+        put_varint(&mut body, u64::from(self.recorder.start_tick));
+        for seat in Seat::first(self.header.seats) {
+            put_block(&mut body, &self.recorder.runs[seat.index()]);
         }
-        put_block(&mut body, &self.tick_checks);
-        put_block(&mut body, &self.checkpoints);
+        put_block(&mut body, &self.recorder.tick_checks);
+        put_block(&mut body, &self.recorder.checkpoints);
         let mut file = MAGIC.to_vec();
         file.extend(miniz_oxide::deflate::compress_to_vec(&body, 6));
         file

@@ -44,7 +44,8 @@ impl Service {
     fn start_in(folder: PathBuf, arguments: &[&str]) -> Service {
         let program = std::env::var("ASTRO_SERVER").expect("ASTRO_SERVER names the server program: use tests/run");
         let mut child = Command::new(program)
-            .args(["--http", "127.0.0.1:0", "--udp", "127.0.0.1:0", "--demo", "0"])
+            .args(["--http", "127.0.0.1:0", "--udp", "127.0.0.1:0"])
+            .args(if arguments.contains(&"--demo") { &[][..] } else { &["--demo", "0"] })
             .args(arguments)
             .current_dir(&folder)
             .stdout(Stdio::piped())

@@ -63,16 +63,16 @@ fn a_match_alone_equals_the_same_match_among_two_hundred_that_come_and_go() {
 
     let row = |fleet: &Fleet, key: MatchKey| fleet.world.entity(key.entity()).location().table_row;
     let mut rows = subjects.map(|key| row(&fleet, key));
-    let mut moves = 0;
+    let mut moves = [0; SUBJECTS.len()];
     for tick in 0..TICKS {
         crowd.churn(&mut fleet);
         fleet.play(1);
         for (subject, key) in subjects.iter().enumerate() {
             assert_eq!(fleet.hash(*key), alone[subject][tick], "subject {subject} in tick {}", tick + 1);
-            moves += usize::from(rows[subject] != row(&fleet, *key));
+            moves[subject] += usize::from(rows[subject] != row(&fleet, *key));
             rows[subject] = row(&fleet, *key);
         }
     }
     // Otherwise nothing was tested: the watched matches must have moved about in their tables.
-    assert!(moves >= 10, "moved {moves} times");
+    assert!(moves.iter().all(|moves| *moves > 0), "moved {moves:?} times");
 }

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use astro_client::bots::conductor;
 use astro_client::bots::options::Options;
+use astro_client::bots::service::ServiceError;
 use nix::sys::signal::{SigSet, Signal};
 
 const MISSING_RESULTS: u8 = 1;
@@ -25,6 +26,11 @@ fn main() -> ExitCode {
         Ok(report) => report,
         Err(error) => {
             eprintln!("bots: {error}");
+            if matches!(error, ServiceError::Unreachable { .. }) {
+                eprintln!(
+                    "bots: `cargo run --release` in another terminal starts a server; --server names another one"
+                );
+            }
             return ExitCode::from(NOT_STARTED);
         }
     };

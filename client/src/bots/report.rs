@@ -156,7 +156,7 @@ impl Report {
         }
         let percent = |share: Option<f64>| figure(share.map(|share| share * 100.0), 1);
         let (process, thread) = (percent(self.bots_cpu_share), percent(self.bots_main_cpu_share));
-        writeln!(f, "bots        {process} % of a core   {thread} % of it in the thread that drives them")
+        writeln!(f, "bots        {process} % of a core in all   {thread} % in the thread that drives them")
     }
 
     fn write_server(&self, f: &mut Formatter<'_>) -> fmt::Result {

@@ -30,6 +30,8 @@ pub struct Control {
     polled: Duration,
     /// A message was queued, or a packet with messages came, since the last poll.
     due: bool,
+    /// The server may not have some queued message yet. Kept here because it is asked for in every tick.
+    unacknowledged: bool,
     /// Packets of the last poll still to be sent. Holds at most what one poll gives.
     outgoing: VecDeque<Vec<u8>>,
 }
@@ -53,6 +55,7 @@ impl Control {
             updated: now,
             polled: now,
             due: false,
+            unacknowledged: false,
             outgoing: VecDeque::new(),
         }
     }
@@ -64,7 +67,7 @@ impl Control {
         let Ok(bytes) = encoded else { return };
         if self.renet.can_send_message(CONTROL_CHANNEL, bytes.len()) {
             self.renet.send_message(CONTROL_CHANNEL, bytes);
-            self.due = true;
+            (self.due, self.unacknowledged) = (true, true);
         }
     }
 
@@ -77,6 +80,7 @@ impl Control {
         self.update(now);
         self.renet.process_packet(payload);
         self.due |= payload.first() == Some(&PACKET_WITH_MESSAGES);
+        self.unacknowledged = self.renet.channel_available_memory(CONTROL_CHANNEL) < CONTROL_CHANNEL_BYTES_MAX;
         Ok(())
     }
 
@@ -89,7 +93,7 @@ impl Control {
 
     /// The next packet to send.
     pub fn poll_packet(&mut self, now: Duration) -> Option<Vec<u8>> {
-        let ask = self.due || (self.is_unacknowledged() && now.saturating_sub(self.polled) >= POLL_EVERY);
+        let ask = self.due || (self.unacknowledged && now.saturating_sub(self.polled) >= POLL_EVERY);
         if self.outgoing.is_empty() && ask {
             self.update(now);
             self.polled = now;
@@ -101,7 +105,7 @@ impl Control {
 
     /// Whether the server may not have some queued message yet.
     pub fn is_unacknowledged(&self) -> bool {
-        self.renet.channel_available_memory(CONTROL_CHANNEL) < CONTROL_CHANNEL_BYTES_MAX
+        self.unacknowledged
     }
 
     /// Whether renet itself has given up on what the server sent.

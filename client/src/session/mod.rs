@@ -321,12 +321,16 @@ impl Session {
     }
 
     fn on_payload(&mut self, world: &mut World, payload: &[u8], now: Duration) {
-        let taken = if wire::is_hot(payload) {
-            self.on_snapshot(world, payload, now)
-        } else {
-            self.control.handle_packet(payload, now).is_ok()
-        };
+        let taken =
+            if wire::is_hot(payload) { self.on_snapshot(world, payload, now) } else { self.on_control(payload, now) };
         self.statistics.datagrams_refused += u64::from(!taken);
+    }
+
+    /// Takes a control packet and reacts to the messages it completes; false when it is refused.
+    fn on_control(&mut self, packet: &[u8], now: Duration) -> bool {
+        if self.control.handle_packet(packet, now).is_err() {
+            return false;
+        }
         while self.state != State::Closed
             && let Some(message) = self.control.poll_message()
         {
@@ -335,6 +339,7 @@ impl Session {
         if self.state != State::Closed && self.control.is_broken() {
             self.close(Ended::Misbehaved);
         }
+        true
     }
 
     fn on_message(&mut self, message: Result<ToClient, WireError>) {

@@ -1,13 +1,15 @@
 //! From played ticks to a record in the spool.
 //!
 //! In: the inputs applied and the state after each tick. Out: at the end, one [`MatchRecord`] for the spool.
-//! *Invariant:* no file is touched here: the spool's own thread writes, and answers when the record is safe.
+//! *Invariant:* no file is touched and nothing compressed on a tick's thread: records are made on a thread of their own,
+//! and the spool's thread writes them and answers when they are safe.
 //! *Invariant:* whatever a seat flew is recorded, whoever flew it.
 //! Start reading at [`record_ticks`].
 
-use std::sync::{Mutex, PoisonError, mpsc};
+use std::sync::mpsc;
+use std::time::Duration;
 
-use astro_shared::replay::{Recorder, ReplayResult, ReplaySeat};
+use astro_shared::replay::{Finished, Recorder, ReplayResult, ReplaySeat};
 use astro_shared::sim::round::Phase;
 use astro_shared::sim::state::{Inputs, MatchParts, MatchRef};
 use astro_shared::sim::units::Seat;
@@ -17,50 +19,60 @@ use bevy_ecs::prelude::*;
 use super::crew::{Crew, Occupant, SeatCrew};
 use super::matches::{Command, Hosted, Stage};
 use super::shard::{Counters, Now};
-use super::spool::{Append, Spool};
+use super::spool::{OnSynced, Spool};
 use crate::hosts::{MatchRecord, SeatRecord};
 
 /// The recorder of a match that will be stored.
 #[derive(Component)]
 pub struct Recording(pub Recorder);
 
-/// Where finished records go, and how the answer comes back.
+/// A finished match on its way to the spool: still to be made into a record, which takes too long for a tick.
+struct Draft {
+    record: MatchRecord,
+    replay: Finished,
+    on_synced: OnSynced,
+}
+
+/// Where finished matches go, and how the answer comes back.
 #[derive(Resource)]
 pub struct RecordSink {
-    pub spool: Spool,
-    /// At most one message per match, so bounded by the matches of the shard.
-    pub recorded: mpsc::Sender<Command>,
-    /// Records that the spool had no room for; offered again every tick. At most one per match.
-    /// In a lock only because resources must be `Sync`; nobody else ever takes it.
-    refused: Mutex<Vec<Append>>,
+    /// At most one draft per match, so bounded by the matches of the shard.
+    drafts: mpsc::Sender<Draft>,
+    /// Likewise.
+    recorded: mpsc::Sender<Command>,
 }
 
 impl RecordSink {
-    pub fn new(spool: Spool, recorded: mpsc::Sender<Command>) -> RecordSink {
-        RecordSink { spool, recorded, refused: Mutex::default() }
+    /// Starts the thread that makes records; it ends with the sink.
+    ///
+    /// # Panics
+    /// When the system gives no thread; a shard without one could never finish a match.
+    pub fn start(spool: Spool, recorded: mpsc::Sender<Command>) -> RecordSink {
+        let (drafts, waiting) = mpsc::channel::<Draft>();
+        let write = move || waiting.into_iter().for_each(|draft| archive(&spool, draft));
+        std::thread::Builder::new().name("records".into()).spawn(write).expect("a thread for making records");
+        RecordSink { drafts, recorded }
     }
+}
 
-    fn offer(&mut self, append: Append) {
-        if let Err(refused) = self.spool.append(append.record, append.on_synced) {
-            self.refused().push(*refused);
-        }
-    }
-
-    fn refused(&mut self) -> &mut Vec<Append> {
-        self.refused.get_mut().unwrap_or_else(PoisonError::into_inner)
+/// Compresses the replay and hands the record to the spool, as often as that takes.
+fn archive(spool: &Spool, draft: Draft) {
+    let record = MatchRecord { replay: draft.replay.encode(), ..draft.record };
+    let mut next = spool.append(record, draft.on_synced);
+    while let Err(refused) = next {
+        // The spool's queue is full: its disk hangs. Nothing is lost by waiting here.
+        std::thread::sleep(Duration::from_millis(50));
+        next = spool.append(refused.record, refused.on_synced);
     }
 }
 
 /// Notes the tick just played; hands over the record of a match that is over.
 pub(super) fn record_ticks(
     now: Res<Now>,
-    mut sink: ResMut<RecordSink>,
+    sink: Res<RecordSink>,
     mut counters: ResMut<Counters>,
     mut matches: Query<(&mut Recording, &mut Hosted, &mut Crew, &Inputs, MatchParts)>,
 ) {
-    for append in std::mem::take(sink.refused()) {
-        sink.offer(append);
-    }
     for (mut recording, mut hosted, mut crew, inputs, parts) in &mut matches {
         if !matches!(hosted.stage, Stage::Filling | Stage::Playing) {
             continue;
@@ -71,7 +83,7 @@ pub(super) fn record_ticks(
         if state.round.phase == Phase::MatchOver {
             hosted.stage = Stage::Recording;
             let recorder = std::mem::replace(&mut recording.0, Recorder::new(hosted.order.seats));
-            hand_over(&mut sink, &hosted, &crew, recorder, &state, now.0.as_millis() as u64);
+            hand_over(&sink, &hosted, &crew, recorder, &state, now.0.as_millis() as u64);
             counters.finished += 1;
         }
     }
@@ -88,7 +100,7 @@ fn note_crew_changes(recorder: &mut Recorder, crew: &mut Crew) {
 }
 
 fn hand_over(
-    sink: &mut RecordSink,
+    sink: &RecordSink,
     hosted: &Hosted,
     crew: &Crew,
     recorder: Recorder,
@@ -109,11 +121,14 @@ fn hand_over(
         rounds: state.round.number,
         winner: result.winner,
         seats: result.seats.iter().zip(&crew.seats).map(|(tally, seat)| seat_record(tally, seat)).collect(),
-        replay: recorder.finish(match_id, started_ms, state),
+        replay: Vec::new(),
     };
+    let replay = recorder.finish(match_id, started_ms, state);
     let recorded = sink.recorded.clone();
     // The shard may be gone when the disk answers; then nobody waits for the answer either.
-    sink.offer(Append { record, on_synced: Box::new(move || _ = recorded.send(Command::Recorded { match_id })) });
+    let on_synced = Box::new(move || _ = recorded.send(Command::Recorded { match_id }));
+    let sent = sink.drafts.send(Draft { record, replay, on_synced });
+    assert!(sent.is_ok(), "the thread that makes records ends only with its sink");
 }
 
 fn seat_record(tally: &ReplaySeat, seat: &SeatCrew) -> SeatRecord {

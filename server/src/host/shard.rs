@@ -138,7 +138,7 @@ pub fn build(parts: ShardParts, now: Duration) -> App {
         .insert_resource(Links::new())
         .insert_resource(Counters::default())
         .insert_resource(Matches::new(parts.index, parts.directory, parts.status))
-        .insert_resource(RecordSink::new(parts.spool, parts.recorded))
+        .insert_resource(RecordSink::start(parts.spool, parts.recorded))
         .insert_resource(RenetServer(RenetCore::new(control_config())))
         .insert_resource(MetricsOut(parts.metrics));
 

@@ -53,7 +53,8 @@ fn limited(vx: i32, vy: i32, top_speed: i32) -> (i32, i32) {
     if squared <= top * top {
         return (vx, vy);
     }
-    let speed = squared.isqrt();
+    // Rounded up: dividing by less than the true length would leave it a little too fast.
+    let speed = squared.isqrt() + 1;
     ((x * top / speed) as i32, (y * top / speed) as i32)
 }
 
@@ -102,11 +103,10 @@ fn bump(first: &mut Ship, second: &mut Ship, rules: &Ruleset) {
     }
     // Two ships in exactly the same place part along the x axis.
     let (nx, ny, squared) = if squared == 0 { (1, 0, 1) } else { (dx, dy, squared) };
-    let approach = i64::from(second.vx - first.vx) * nx + i64::from(second.vy - first.vy) * ny;
-    if approach < 0 {
-        // Equal masses: the parts along the line between them change places. The impulse is truncated
-        // toward zero, once for both, so momentum is exact and energy can only shrink.
-        let (ix, iy) = ((approach * nx / squared) as i32, (approach * ny / squared) as i32);
+    let relative = (i64::from(second.vx - first.vx), i64::from(second.vy - first.vy));
+    if relative.0 * nx + relative.1 * ny < 0 {
+        // Equal masses: the parts along the line between them change places.
+        let (ix, iy) = impulse(relative, (nx, ny), squared);
         first.vx = (first.vx + ix).clamp(-VELOCITY_MAX, VELOCITY_MAX);
         first.vy = (first.vy + iy).clamp(-VELOCITY_MAX, VELOCITY_MAX);
         second.vx = (second.vx - ix).clamp(-VELOCITY_MAX, VELOCITY_MAX);
@@ -120,6 +120,20 @@ fn bump(first: &mut Ship, second: &mut Ship, rules: &Ruleset) {
     first.y = wrapped(first.y - py, rules.height);
     second.x = wrapped(second.x + px, rules.width);
     second.y = wrapped(second.y + py, rules.height);
+}
+
+/// The part of `relative` along the line `(nx, ny)` of length² `squared`, on the grid: what one ship gains and the other loses.
+///
+/// Truncation can turn it away from that line, and when two ships glance past each other fast, a turned impulse
+/// adds energy. Then the next shorter whole multiple of the line is taken: exactly parallel, so energy shrinks.
+fn impulse(relative: (i64, i64), (nx, ny): (i64, i64), squared: i64) -> (i32, i32) {
+    let along_line = relative.0 * nx + relative.1 * ny;
+    let (ix, iy) = (along_line * nx / squared, along_line * ny / squared);
+    if ix * ix + iy * iy <= ix * relative.0 + iy * relative.1 {
+        return (ix as i32, iy as i32);
+    }
+    let whole = along_line / squared;
+    ((whole * nx) as i32, (whole * ny) as i32)
 }
 
 /// Kicks a ship backward for a shot along its heading.
