@@ -64,11 +64,12 @@ impl Drop for Announce {
     }
 }
 
-/// Runs `case` with seeds 0 to `count` − 1, or with the one that `ASTRO_SEED` names.
-pub fn each_seed(count: u64, mut case: impl FnMut(u64, &mut Dice)) {
+/// Runs `case` with seeds 0 to `count` − 1, or with the one that `ASTRO_SEED` names; whether it ran them all.
+pub fn each_seed(count: u64, mut case: impl FnMut(u64, &mut Dice)) -> bool {
     let only = std::env::var("ASTRO_SEED").ok().and_then(|seed| seed.parse().ok());
     for seed in only.map_or(0..count, |seed: u64| seed..seed + 1) {
         let _announce = Announce(seed);
         case(seed, &mut Dice::new(seed));
     }
+    only.is_none()
 }

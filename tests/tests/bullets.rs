@@ -14,16 +14,17 @@ use astro_tests::scene::Scene;
 /// Steps into which the reference divides a tick.
 const FINE_STEPS: u32 = 1000;
 
-/// Distance from the origin after `share` of a tick.
-fn distance(from: (i32, i32), path: (i32, i32), share: f64) -> f64 {
+/// Square of the distance from the origin after `share` of a tick.
+fn squared_distance(from: (i32, i32), path: (i32, i32), share: f64) -> f64 {
     let at = |from: i32, path: i32| f64::from(from) + f64::from(path) * share;
-    at(from.0, path.0).hypot(at(from.1, path.1))
+    at(from.0, path.0).powi(2) + at(from.1, path.1).powi(2)
 }
 
-/// Least distance in a tick, looked for step by step.
-fn least_distance(from: (i32, i32), path: (i32, i32)) -> f64 {
-    let steps = (0..=FINE_STEPS).map(|step| distance(from, path, f64::from(step) / f64::from(FINE_STEPS)));
-    steps.fold(f64::INFINITY, f64::min)
+/// Least distance up to `share` of a tick, looked for step by step; infinite when there is no step before it.
+fn least_distance(from: (i32, i32), path: (i32, i32), share: f64) -> f64 {
+    let steps = 0..=(share * f64::from(FINE_STEPS)) as u32;
+    let squared = steps.map(|step| squared_distance(from, path, f64::from(step) / f64::from(FINE_STEPS)));
+    squared.fold(f64::INFINITY, f64::min).sqrt()
 }
 
 /// A hull and a point near it, moving against each other at up to the highest legal speeds.
@@ -45,29 +46,28 @@ fn encounter(dice: &mut Dice) -> ((i32, i32), (i32, i32), i32) {
 #[test]
 fn the_swept_test_agrees_with_a_thousand_steps_per_tick() {
     let (mut hits, mut misses) = (0, 0);
-    each_seed(60_000, |_, dice| {
+    let all = each_seed(60_000, |_, dice| {
         let (from, path, radius) = encounter(dice);
-        let least = least_distance(from, path);
         match time_of_impact(from, path, radius) {
             Some(time) => {
                 let share = f64::from(time) / f64::from(TICK_END);
-                let touches = distance(from, path, share);
+                let touches = squared_distance(from, path, share).sqrt();
                 assert!(share <= 1.0, "at {share}");
                 assert!(touches <= f64::from(radius) + 1.0, "{from:?} {path:?}: {touches} from a hull of {radius}");
-                let earlier = (0..(share * f64::from(FINE_STEPS)) as u32)
-                    .map(|step| distance(from, path, f64::from(step) / f64::from(FINE_STEPS)));
-                let closest = earlier.fold(f64::INFINITY, f64::min);
-                assert!(closest >= f64::from(radius) - 1.0, "{from:?} {path:?}: was inside before");
+                // When it begins inside, it is hit at once; else it cannot have been inside any earlier.
+                let earlier = if time == 0 { f64::INFINITY } else { least_distance(from, path, share) };
+                assert!(earlier >= f64::from(radius) - 1.0, "{from:?} {path:?}: was inside before");
                 hits += 1;
             }
             None => {
+                let least = least_distance(from, path, 1.0);
                 assert!(least >= f64::from(radius) - 1.0, "{from:?} {path:?} comes to {least}, hull is {radius}");
                 misses += 1;
             }
         }
     });
     println!("{hits} hits, {misses} misses");
-    assert!(hits > 10_000 && misses > 10_000, "both must have been tried: {hits} hits, {misses} misses");
+    assert!(!all || hits > 10_000 && misses > 10_000, "both must have been tried: {hits} hits, {misses} misses");
 }
 
 /// Small fast ships that never die, with as fast bullets as the rules allow.
@@ -90,7 +90,10 @@ fn closest_pass(bullet: &Bullet, age: u16, before: &Ship, after: &Ship, rules: &
     };
     let (start, end) = (bullet.position(age - 1, rules), bullet.position(age, rules));
     let (flown, moved) = (between(start, end), between((before.x, before.y), (after.x, after.y)));
-    least_distance(between((before.x, before.y), start), (flown.0 - moved.0, flown.1 - moved.1))
+    let (apart, path) = (between((before.x, before.y), start), (flown.0 - moved.0, flown.1 - moved.1));
+    // Most pairs are far apart all tick long; a bound is enough for them.
+    let bound = f64::from(apart.0).hypot(f64::from(apart.1)) - f64::from(path.0).hypot(f64::from(path.1));
+    if bound > f64::from(2 * rules.radius) { bound } else { least_distance(apart, path, 1.0) }
 }
 
 /// Plays one tick; every bullet that went through a hull must have ended in it or in another one.
@@ -127,9 +130,9 @@ fn tick_without_tunnels(scene: &mut Scene, rules: &Ruleset) -> (u32, u32) {
 /// Broken by sweeping bullets against where hulls end up instead of along their way, or by forgetting the wrap.
 #[test]
 fn a_bullet_never_passes_through_a_hull() {
-    let (mut hits, mut near_misses) = (0, 0);
+    let (mut hits, mut near_misses, mut all) = (0, 0, true);
     for rules in [rules("standard"), extremes()] {
-        each_seed(12, |_, dice| {
+        all &= each_seed(12, |_, dice| {
             let mut scene = Scene::live(8, &rules);
             while scene.round().phase == Phase::Live && scene.round().live_ticks < 600 {
                 for seat in 0..8 {
@@ -143,7 +146,7 @@ fn a_bullet_never_passes_through_a_hull() {
         });
     }
     println!("{hits} hits, {near_misses} near misses");
-    assert!(hits > 200 && near_misses > 200, "{hits} hits, {near_misses} near misses");
+    assert!(!all || hits > 200 && near_misses > 200, "{hits} hits, {near_misses} near misses");
 }
 
 /// A shot at point-blank range starts inside the other hull and still counts.

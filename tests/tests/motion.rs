@@ -108,7 +108,7 @@ fn every_turn_input_turns_and_equally_both_ways() {
         };
         assert_eq!(turned(0), 0);
         for turn in 1..=15 {
-            assert!(turned(turn) > turned(turn - 1) - 1, "{turn}: never less than a smaller input");
+            assert!(turned(turn) >= turned(turn - 1), "{turn}: never less than a smaller input");
             assert!(turned(turn) >= 1, "{turn} turns");
             assert_eq!(turned(-turn), -turned(turn), "{turn} is the mirror of -{turn}");
         }
@@ -171,7 +171,7 @@ fn a_bump_keeps_momentum_exactly_and_never_adds_energy() {
     for rules in [frictionless(), heavy] {
         let mut scene = open_space(&rules);
         let (mut bumps, mut kept) = (0, 0.0);
-        each_seed(20_000, |_, dice| {
+        let all = each_seed(20_000, |_, dice| {
             crash(&mut scene, dice, rules.top_speed, rules.radius);
             let ships = (scene.ship(0), scene.ship(1));
             let before = energy_and_momentum(&scene);
@@ -185,8 +185,8 @@ fn a_bump_keeps_momentum_exactly_and_never_adds_energy() {
             }
         });
         println!("{bumps} bumps kept {:.5} of their energy", kept / f64::from(bumps));
-        assert!(bumps > 5000, "only {bumps} bumps");
-        assert!(kept / f64::from(bumps) > 0.99, "bumps are elastic, but for the grid");
+        assert!(!all || bumps > 5000, "only {bumps} bumps");
+        assert!(!all || kept / f64::from(bumps) > 0.99, "bumps are elastic, but for the grid");
     }
 }
 

@@ -113,7 +113,7 @@ fn a_view_loaded_elsewhere_has_the_view_hash_of_the_state_it_was_taken_from() {
 #[test]
 fn a_view_hides_what_is_hidden_and_the_private_fields_of_others() {
     let mut own_seen = 0;
-    each_seed(60, |seed, dice| {
+    let all = each_seed(60, |seed, dice| {
         let (fleet, key, _) = a_match_somewhere(seed, dice);
         for audience in audiences(fleet.state(key).setup.seats) {
             let view = sim::view(&fleet.world, key, audience).expect("the match");
@@ -121,7 +121,7 @@ fn a_view_hides_what_is_hidden_and_the_private_fields_of_others() {
         }
     });
     // Otherwise a view that hides everything would pass.
-    assert!(own_seen > 100, "seats saw {own_seen} private fields of their own");
+    assert!(!all || own_seen > 100, "seats saw {own_seen} private fields of their own");
 }
 
 /// Two matches that differ only in what is hidden look alike to everyone; one that differs in plain sight to nobody.

@@ -57,6 +57,13 @@ enum Stage {
     Leaving { until: Duration },
 }
 
+impl Stage {
+    /// Whether matches that end are replaced.
+    fn is_starting(self) -> bool {
+        matches!(self, Stage::Filling { .. } | Stage::Opening { .. } | Stage::Window { .. })
+    }
+}
+
 /// What was counted by the beginning or the end of the window.
 struct Reading {
     at: Duration,
@@ -65,6 +72,8 @@ struct Reading {
     client_seconds: f64,
     process_cpu: Duration,
     thread_cpu: Duration,
+    slots: u64,
+    slots_late: u64,
     /// The server's metrics and when they were read, or why not.
     server: Result<(Instant, Page), String>,
 }
@@ -81,7 +90,6 @@ pub fn run(options: &Options, interrupted: &AtomicBool) -> Result<Report, Servic
     for _ in 0..options.matches {
         conductor.begin_group();
     }
-    let mut deadline = Instant::now();
     for slot in 0u32.. {
         if interrupted.load(Ordering::Relaxed) {
             conductor.interrupt();
@@ -90,23 +98,33 @@ pub fn run(options: &Options, interrupted: &AtomicBool) -> Result<Report, Servic
         if conductor.is_over() {
             break;
         }
-        deadline = pace(deadline);
+        conductor.pacing.wait();
     }
     conductor.progress.end();
     Ok(conductor.report())
 }
 
-/// Sleeps until the next slot; its deadline.
-fn pace(deadline: Instant) -> Instant {
-    let now = Instant::now();
-    let next = deadline + SLOT;
-    match next.checked_duration_since(now) {
-        Some(early) => {
+/// Absolute deadlines, one slot apart.
+struct Pacing {
+    deadline: Instant,
+    slots: u64,
+    /// Slots begun more than a slot after their deadline: this process did not get the CPU, or did too much with it.
+    late: u64,
+}
+
+impl Pacing {
+    /// Sleeps until the next slot.
+    fn wait(&mut self) {
+        self.deadline += SLOT;
+        if let Some(early) = self.deadline.checked_duration_since(Instant::now()) {
             thread::sleep(early);
-            next
         }
-        None if now - next > SLOT * SLOTS_BEHIND_MAX => now,
-        None => next,
+        let behind = self.deadline.elapsed();
+        self.slots += 1;
+        self.late += u64::from(behind > SLOT);
+        if behind > SLOT * SLOTS_BEHIND_MAX {
+            self.deadline += behind;
+        }
     }
 }
 
@@ -141,6 +159,7 @@ struct Conductor<'o> {
     updated: Duration,
     opening: Option<Reading>,
     closing: Option<Reading>,
+    pacing: Pacing,
     progress: Progress,
 }
 
@@ -170,6 +189,7 @@ impl<'o> Conductor<'o> {
             updated: Duration::ZERO,
             opening: None,
             closing: None,
+            pacing: Pacing { deadline: Instant::now(), slots: 0, late: 0 },
             progress: Progress::new(),
         }
     }
@@ -219,7 +239,7 @@ impl<'o> Conductor<'o> {
     /// Replaces groups that are over while that is wanted, and asks for the results of finished matches.
     fn follow_ledger(&mut self) {
         while self.ledger.poll_group_over().is_some() {
-            if matches!(self.stage, Stage::Filling { .. } | Stage::Opening { .. } | Stage::Window { .. }) {
+            if self.stage.is_starting() {
                 self.begin_group();
             }
         }
@@ -278,7 +298,7 @@ impl<'o> Conductor<'o> {
         if self.joins.succeeded == 0 {
             return Err(error);
         }
-        let starting = !matches!(self.stage, Stage::Draining { .. } | Stage::Leaving { .. });
+        let starting = self.stage.is_starting();
         let lost = matches!(error, ServiceError::Unreachable { .. }) && attempt < JOIN_ATTEMPTS;
         let wait = error.retry_after().or(lost.then_some(JOIN_RETRY)).filter(|_| starting);
         match wait {
@@ -306,11 +326,21 @@ impl<'o> Conductor<'o> {
             Stage::Window { until } if now >= until => {
                 self.workers.give(Job::Scrape);
                 self.stage = Stage::Closing { until: now + SCRAPE_WITHIN };
+                self.call_off_joins();
             }
             Stage::Opening { until } | Stage::Closing { until } if now >= until => {
                 self.on_scraped(Err("/metrics took too long".into()), now);
             }
             _ => {}
+        }
+    }
+
+    /// Seats that would only be asked for later are not asked for any more.
+    fn call_off_joins(&mut self) {
+        for (_, job) in self.later.extract_if(.., |(_, job)| matches!(job, Job::Join { .. })) {
+            if let Job::Join { group, .. } = job {
+                self.ledger.on_join_failed(group);
+            }
         }
     }
 
@@ -321,6 +351,8 @@ impl<'o> Conductor<'o> {
             client_seconds: self.client_seconds,
             process_cpu: cpu_time(ClockId::CLOCK_PROCESS_CPUTIME_ID),
             thread_cpu: cpu_time(ClockId::CLOCK_THREAD_CPUTIME_ID),
+            slots: self.pacing.slots,
+            slots_late: self.pacing.late,
             server,
         };
         match self.stage {
@@ -374,7 +406,6 @@ impl<'o> Conductor<'o> {
             let window = window.filter(|window| window.client_seconds > 0.0)?;
             Some(rounded(count(&window.statistics) as f64 / window.client_seconds, decimals))
         };
-        let main_share = window.map(|window| window.thread_share);
         let statistics = window.map_or(&whole, |window| &window.statistics);
         let reports = statistics.margins_late + statistics.margins_in_time;
         let server = window.map(|window| window.server.clone());
@@ -402,8 +433,9 @@ impl<'o> Conductor<'o> {
             datagrams_unsent: self.fleet.unsent(),
             disconnects: self.fleet.disconnects().clone(),
             bots_cpu_share: window.map(|window| rounded(window.process_share, 4)),
-            bots_main_cpu_share: main_share.map(|share| rounded(share, 4)),
-            void: main_share.is_some_and(|share| share > BUSY_SHARE_MAX),
+            bots_main_cpu_share: window.map(|window| rounded(window.thread_share, 4)),
+            bots_slots_late_share: window.map(|window| rounded(window.slots_late_share, 5)),
+            void: window.is_some_and(|window| window.busiest_core_share() > BUSY_SHARE_MAX),
             server: server.clone().and_then(Result::ok),
             server_missing: server.and_then(Result::err),
             interrupted: self.interrupted,
@@ -418,6 +450,7 @@ struct Measured {
     statistics: Statistics,
     process_share: f64,
     thread_share: f64,
+    slots_late_share: f64,
     server: Result<ServerReport, String>,
 }
 
@@ -441,8 +474,17 @@ impl Measured {
             statistics,
             process_share: share(from.process_cpu, to.process_cpu),
             thread_share: share(from.thread_cpu, to.thread_cpu),
+            slots_late_share: (to.slots_late - from.slots_late) as f64 / (to.slots - from.slots).max(1) as f64,
             server,
         }
+    }
+}
+
+impl Measured {
+    /// How busy the core is that flies the bots. Pinned to one core, all threads share it.
+    fn busiest_core_share(&self) -> f64 {
+        let cores = thread::available_parallelism().map_or(1, usize::from);
+        if cores == 1 { self.process_share } else { self.thread_share }
     }
 }
 
@@ -474,7 +516,7 @@ impl Progress {
         let rate = (snapshots - self.snapshots) as f64 / seconds.max(1e-9);
         let counts = ledger.counts();
         let line = format!(
-            "{:>5.0} s   {} matches running, {} finished   {} clients   {rate:.0} snapshots/s   {mismatches} mismatches   {} disconnects",
+            "{:>5.0} s  {} matches run, {} over  {} clients  {rate:.0} snapshots/s  {mismatches} mismatches  {} disconnects",
             now.as_secs_f64(),
             counts.started - counts.finished,
             counts.finished,

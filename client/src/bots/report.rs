@@ -12,7 +12,7 @@ use serde::Serialize;
 use super::metrics::ServerReport;
 use crate::session::Histogram;
 
-/// Above this share of a core, the thread that drives the bots may itself be what was measured.
+/// With their core busier than this, the bots may themselves be what was measured.
 pub const BUSY_SHARE_MAX: f64 = 0.85;
 
 /// Everything that a run found. Per-client rates are per second that a client was really connected.
@@ -51,7 +51,9 @@ pub struct Report {
     /// CPU time over wall time in the window: the whole process, and the thread that drives the bots.
     pub bots_cpu_share: Option<f64>,
     pub bots_main_cpu_share: Option<f64>,
-    /// The bots' own thread was too busy for the other figures to mean anything.
+    /// Share of the process's own deadlines that it missed by more than 4 ms: it was too busy, or others were.
+    pub bots_slots_late_share: Option<f64>,
+    /// The bots' own core was too busy for the other figures to mean anything.
     pub void: bool,
     pub server: Option<ServerReport>,
     /// Why there are no figures of the server.
@@ -97,7 +99,11 @@ impl Display for Report {
         self.write_clients(f)?;
         self.write_server(f)?;
         if self.void {
-            writeln!(f, "VOID        the bots' own thread was over {:.0} % busy", BUSY_SHARE_MAX * 100.0)?;
+            writeln!(
+                f,
+                "VOID        the bots' own core was over {:.0} % busy: figures of this run say nothing about the server",
+                BUSY_SHARE_MAX * 100.0
+            )?;
         }
         let verdict = match (self.interrupted, self.all_confirmed()) {
             (true, _) => "interrupted".into(),
@@ -156,7 +162,11 @@ impl Report {
         }
         let percent = |share: Option<f64>| figure(share.map(|share| share * 100.0), 1);
         let (process, thread) = (percent(self.bots_cpu_share), percent(self.bots_main_cpu_share));
-        writeln!(f, "bots        {process} % of a core in all   {thread} % in the thread that drives them")
+        let late = percent(self.bots_slots_late_share);
+        writeln!(
+            f,
+            "bots        {process} % of a core, {thread} % in the thread that flies   {late} % of its deadlines missed"
+        )
     }
 
     fn write_server(&self, f: &mut Formatter<'_>) -> fmt::Result {
@@ -209,6 +219,7 @@ pub(super) mod tests {
             disconnects: BTreeMap::from([("dropped", 2)]),
             bots_cpu_share: Some(0.25),
             bots_main_cpu_share: Some(0.2),
+            bots_slots_late_share: Some(0.0),
             void: false,
             server: Some(ServerReport {
                 cpu_us_per_client_s: 400.0,
