@@ -9,6 +9,7 @@ pub mod config;
 pub mod directory;
 pub mod host;
 pub mod hosts;
+pub mod priority;
 pub mod records;
 pub mod replay_command;
 pub mod store;

@@ -10,7 +10,7 @@ use std::future::pending;
 use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode, Stdio};
+use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,6 +21,7 @@ use astro_server::directory::Directory;
 use astro_server::host::spool::{Recovery, Spool, SpoolError};
 use astro_server::host::{Host, HostConfig, HostStartError};
 use astro_server::hosts::{HostError, Hosts, MatchOrder};
+use astro_server::priority;
 use astro_server::replay_command;
 use astro_server::store::{Store, StoreError};
 use astro_server::telemetry::{Metrics, SpoolState, start_logging};
@@ -45,8 +46,6 @@ const DRAIN_WITHIN: Duration = Duration::from_secs(30);
 const FLUSH_WITHIN: Duration = Duration::from_secs(5);
 /// The same after a second signal.
 const HURRIED_FLUSH_WITHIN: Duration = Duration::from_secs(1);
-/// Niceness of the asynchronous side: a shard that wants the core gets about three quarters of it at once.
-const SERVICE_NICENESS: &str = "5";
 
 /// Why the server did not start, in one line.
 #[derive(Debug, thiserror::Error)]
@@ -302,25 +301,12 @@ impl Signals {
 fn service_runtime() -> io::Result<Runtime> {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let build = move || {
-        yield_to_shards();
+        priority::yield_to_shards();
         let workers = if cores <= 2 { 1 } else { 2 };
         tokio::runtime::Builder::new_multi_thread().worker_threads(workers).thread_name("service").enable_all().build()
     };
     let built = std::thread::Builder::new().name("service".into()).spawn(build)?.join();
     built.unwrap_or_else(|_| Err(io::Error::other("the runtime could not be built")))
-}
-
-/// Raises the calling thread's niceness. By the system's own tool: the call itself is in no safe crate we use.
-/// A machine without it loses nothing but the courtesy.
-fn yield_to_shards() {
-    let thread = nix::unistd::gettid().to_string();
-    let mut renice = Command::new("renice");
-    renice
-        .args(["-n", SERVICE_NICENESS, "-p", &thread])
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null());
-    let _ = renice.status();
 }
 
 /// Connections, sockets and files may together be more than the usual 1,024.

@@ -50,7 +50,9 @@ fn read(file: &Path) -> Result<Replay, String> {
 fn describe(verdict: &Verdict, replay: &Replay) -> String {
     match verdict {
         Verdict::Equal => format!("equal ({} ticks)", replay.header.ticks),
-        Verdict::ResultDiffers => "every tick is equal, but the tallies in the header are not those of the match".into(),
+        Verdict::ResultDiffers => {
+            "every tick is equal, but the tallies in the header are not those of the match".into()
+        }
         Verdict::Differs { tick, fields, .. } if fields.is_empty() => format!("differs from tick {tick} on"),
         Verdict::Differs { tick, seen_at, fields } => {
             format!("differs from tick {tick} on; at the checkpoint of tick {seen_at}: {}", fields.join(", "))
@@ -70,7 +72,10 @@ fn summary(replay: &Replay) -> String {
     let winner = header.result.winner.map_or("nobody".into(), |seat| name_of(replay, Seat(seat), header.ticks));
     line(format!("winner    {winner}"));
     line(String::new());
-    line(format!("{:>5}  {:<16} {:>6} {:>5} {:>6} {:>7} {:>5} {:>4}", "place", "name", "rounds", "kills", "deaths", "assists", "shots", "hits"));
+    line(format!(
+        "{:>5}  {:<16} {:>6} {:>5} {:>6} {:>7} {:>5} {:>4}",
+        "place", "name", "rounds", "kills", "deaths", "assists", "shots", "hits"
+    ));
     for (seat, tally) in header.result.seats.iter().enumerate() {
         let name = name_of(replay, Seat(seat as u8), header.ticks);
         line(format!(
@@ -101,16 +106,16 @@ fn tell(replay: &Replay, tick: Tick, event: &Event) -> Option<String> {
         Event::RoundStarted { number } => Some(format!("round {number}")),
         Event::RoundWon { winner } => Some(format!("{} wins the round", name(*winner))),
         Event::RoundDrawn => Some("the round is drawn".into()),
-        Event::MatchWon { winner } => Some(winner.map_or("the match is drawn".into(), |seat| {
-            format!("{} wins the match", name(seat))
-        })),
+        Event::MatchWon { winner } => {
+            Some(winner.map_or("the match is drawn".into(), |seat| format!("{} wins the match", name(seat))))
+        }
     }
 }
 
 /// Who had the seat at that tick; a pilot that stands in for a player keeps the player's name.
 fn name_of(replay: &Replay, seat: Seat, tick: u32) -> String {
-    let crew = replay.header.crew.iter().filter(|change| change.seat == seat.0 && change.tick <= tick);
-    crew.last().map_or_else(|| format!("seat {seat}"), |change| change.name.clone())
+    let mut crew = replay.header.crew.iter().filter(|change| change.seat == seat.0 && change.tick <= tick);
+    crew.next_back().map_or_else(|| format!("seat {seat}"), |change| change.name.clone())
 }
 
 /// Match time as minutes, seconds and tenths.

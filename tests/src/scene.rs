@@ -8,9 +8,7 @@ use std::sync::Arc;
 
 use astro_shared::sim::round::Phase;
 use astro_shared::sim::rules::Ruleset;
-use astro_shared::sim::state::{
-    Bullet, Bullets, Event, Input, Inputs, MatchRef, Round, Score, Scores, Ship, Ships,
-};
+use astro_shared::sim::state::{Bullet, Bullets, Event, Input, Inputs, MatchRef, Round, Score, Scores, Ship, Ships};
 use astro_shared::sim::units::{ANGLE_STEPS, Angle, POSITION_PER_UNIT, Tick};
 use astro_shared::sim::{self, MatchKey, SimPlugin};
 use bevy_ecs::prelude::*;
@@ -154,4 +152,3 @@ impl Scene {
 pub fn heading(degrees: u16) -> Angle {
     Angle((u32::from(degrees % 360) * u32::from(ANGLE_STEPS) / 360) as u16)
 }
-

@@ -280,7 +280,8 @@ pub fn blitz_assets(at: &Path) -> PathBuf {
     std::fs::create_dir_all(folder.join("rules")).expect("a folder");
     let blitz = astro_shared::assets::RULES[1].1;
     let blitz = blitz.replace("\"sprint\"", "\"blitz\"").replace("countdown_ms: 1000", "countdown_ms: 100");
-    let blitz = blitz.replace("play_ms_max: 15000", "play_ms_max: 700").replace("round_over_ms: 500", "round_over_ms: 50");
+    let blitz =
+        blitz.replace("play_ms_max: 15000", "play_ms_max: 700").replace("round_over_ms: 500", "round_over_ms: 50");
     std::fs::write(folder.join("rules/blitz.ron"), blitz).expect("a file");
     folder
 }

@@ -163,6 +163,9 @@ fn a_shot_fired_into_a_touching_ship_hits_it() {
         scene.edit_ship(1, |ship| (ship.x, ship.y) = (ship.x + along(angle.cos()), ship.y + along(angle.sin())));
         scene.hold(0, Input::new(0, false, true));
         let events = [scene.tick(), scene.tick()].concat();
-        assert!(events.iter().any(|event| matches!(event, Event::ShipHit { victim: Seat(1), .. })), "{degrees} degrees");
+        assert!(
+            events.iter().any(|event| matches!(event, Event::ShipHit { victim: Seat(1), .. })),
+            "{degrees} degrees"
+        );
     }
 }

@@ -20,7 +20,10 @@ fn two_players_meet_fight_and_find_the_result_stored() {
     let told = ada.session.result().unwrap().clone();
     let stored = service.stored(ada.match_id);
     assert_eq!(stored.winner, told.winner);
-    assert_eq!(stored.seats.iter().map(|s| s.kills).collect::<Vec<_>>(), told.seats.iter().map(|s| s.kills).collect::<Vec<_>>());
+    assert_eq!(
+        stored.seats.iter().map(|s| s.kills).collect::<Vec<_>>(),
+        told.seats.iter().map(|s| s.kills).collect::<Vec<_>>()
+    );
     assert_eq!(stored.seats.iter().map(|s| s.name.as_str()).collect::<Vec<_>>(), ["Ada", "Grace"]);
     assert!(stored.seats.iter().all(|seat| !seat.pilot && !seat.left));
     for player in [&ada, &grace] {

@@ -83,7 +83,10 @@ fn twenty_kills_between_match_end_and_stored_result_lose_and_double_nothing() {
     // Seats and replays are stored with their match or not at all.
     let (seats, replays) = runtime.block_on(row_counts(&service));
     assert_eq!((seats, replays), (2 * stored.len() as i64, stored.len() as i64), "seed {seed}");
-    println!("seed {seed}: {KILLS} kills, {killed_before_storing} of them before the storing, {} matches stored", stored.len());
+    println!(
+        "seed {seed}: {KILLS} kills, {killed_before_storing} of them before the storing, {} matches stored",
+        stored.len()
+    );
     let _ = std::fs::remove_dir_all(scratch);
 }
 
@@ -94,7 +97,8 @@ async fn open(service: &Service) -> SqliteConnection {
 
 async fn stored_ids(service: &Service) -> Vec<MatchId> {
     let mut connection = open(service).await;
-    let rows: Vec<Vec<u8>> = sqlx::query_scalar("SELECT match_id FROM matches").fetch_all(&mut connection).await.unwrap();
+    let rows: Vec<Vec<u8>> =
+        sqlx::query_scalar("SELECT match_id FROM matches").fetch_all(&mut connection).await.unwrap();
     rows.iter().map(|id| MatchId(u128::from_be_bytes(id[..].try_into().expect("16 bytes")))).collect()
 }
 

@@ -100,7 +100,9 @@ fn in_every_tick_phases_step_as_allowed_and_deaths_equal_kills() {
             let sum = |of: fn(&Score) -> u8| after.iter().map(|score| u32::from(of(score))).sum::<u32>();
             assert_eq!(sum(|score| score.kills), sum(|score| score.deaths));
             for (then, now) in before.iter().zip(&after) {
-                assert!(now.kills >= then.kills && now.shots >= then.shots && now.survival_ticks >= then.survival_ticks);
+                assert!(
+                    now.kills >= then.kills && now.shots >= then.shots && now.survival_ticks >= then.survival_ticks
+                );
             }
             before = after;
         }

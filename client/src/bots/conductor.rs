@@ -5,7 +5,6 @@
 //! *Invariant:* every stage has a time limit, so a run ends whatever the server does.
 //! Start reading at [`run`], then [`Stage`].
 
-use std::io::{IsTerminal, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -16,11 +15,13 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::time::ClockId;
 
 use super::fleet::{Fleet, FleetEvent, PHASES};
-use super::ledger::Ledger;
-use super::metrics::{Page, ServerReport};
+use super::ledger::{Ledger, Reached};
+use super::metrics::Page;
 use super::options::Options;
+use super::progress::Progress;
 use super::report::{BUSY_SHARE_MAX, Quantiles, Report, rounded};
 use super::service::{Joined, Service, ServiceError};
+use super::window::{Measured, Reading};
 use super::workers::{Done, Job, WORKERS, Workers};
 use crate::session::Statistics;
 
@@ -62,20 +63,6 @@ impl Stage {
     fn is_starting(self) -> bool {
         matches!(self, Stage::Filling { .. } | Stage::Opening { .. } | Stage::Window { .. })
     }
-}
-
-/// What was counted by the beginning or the end of the window.
-struct Reading {
-    at: Duration,
-    statistics: Statistics,
-    /// Connected clients times seconds.
-    client_seconds: f64,
-    process_cpu: Duration,
-    thread_cpu: Duration,
-    slots: u64,
-    slots_late: u64,
-    /// The server's metrics and when they were read, or why not.
-    server: Result<(Instant, Page), String>,
 }
 
 /// Plays matches as the options say, until done or `interrupted`.
@@ -224,7 +211,7 @@ impl<'o> Conductor<'o> {
         self.fleet.drive(phase, now, |event| match event {
             FleetEvent::Welcomed { number } => ledger.on_welcomed(number),
             FleetEvent::Result { number, result } => ledger.on_result(number, &result),
-            FleetEvent::Closed { number, progress } => ledger.on_closed(number, progress),
+            FleetEvent::Closed { number, reached } => ledger.on_closed(number, reached),
         });
         while let Some(done) = self.workers.poll() {
             self.on_done(done, now)?;
@@ -282,7 +269,7 @@ impl<'o> Conductor<'o> {
         if let Err(error) = self.fleet.board(joined, number, seed, asked, now) {
             self.progress.complain(&error.to_string());
             self.joins.failed += 1;
-            self.ledger.on_closed(number, super::ledger::Progress::default());
+            self.ledger.on_closed(number, Reached::default());
         }
     }
 
@@ -295,7 +282,7 @@ impl<'o> Conductor<'o> {
         now: Duration,
     ) -> Result<(), ServiceError> {
         let Job::Join { request, attempt, .. } = job else { return Ok(()) };
-        if self.joins.succeeded == 0 {
+        if self.joins.succeeded == 0 && !self.interrupted {
             return Err(error);
         }
         let starting = self.stage.is_starting();
@@ -390,7 +377,7 @@ impl<'o> Conductor<'o> {
             Stage::Leaving { until } => self.now() >= until || self.fleet.is_empty(),
             Stage::Draining { until } => {
                 let counts = self.ledger.counts();
-                let settled = counts.confirmed + counts.contradicted == counts.started;
+                let settled = counts.confirmed + counts.contradicted + counts.lost == counts.started;
                 self.now() >= until || (self.fleet.is_empty() && self.ledger.is_settled() && settled)
             }
             _ => false,
@@ -443,107 +430,38 @@ impl<'o> Conductor<'o> {
     }
 }
 
-/// The difference between two readings.
-struct Measured {
-    seconds: f64,
-    client_seconds: f64,
-    statistics: Statistics,
-    process_share: f64,
-    thread_share: f64,
-    slots_late_share: f64,
-    server: Result<ServerReport, String>,
-}
+#[cfg(test)]
+mod tests {
+    use super::super::service::tests::{serve, version};
+    use super::*;
+    use astro_shared::wire;
 
-impl Measured {
-    fn between(from: &Reading, to: &Reading) -> Measured {
-        let seconds = to.at.saturating_sub(from.at).as_secs_f64().max(1e-9);
-        let client_seconds = to.client_seconds - from.client_seconds;
-        let mut statistics = to.statistics.clone();
-        statistics.subtract(&from.statistics);
-        let share = |from: Duration, to: Duration| to.saturating_sub(from).as_secs_f64() / seconds;
-        let server = match (&from.server, &to.server) {
-            (Ok((began, before)), Ok((ended, after))) => {
-                let seconds = ended.saturating_duration_since(*began).as_secs_f64().max(1e-9);
-                ServerReport::between(before, after, seconds, client_seconds).map_err(|missing| missing.to_string())
-            }
-            (Err(reason), _) | (_, Err(reason)) => Err(reason.clone()),
-        };
-        Measured {
-            seconds,
-            client_seconds,
-            statistics,
-            process_share: share(from.process_cpu, to.process_cpu),
-            thread_share: share(from.thread_cpu, to.thread_cpu),
-            slots_late_share: (to.slots_late - from.slots_late) as f64 / (to.slots - from.slots).max(1) as f64,
-            server,
-        }
-    }
-}
-
-impl Measured {
-    /// How busy the core is that flies the bots. Pinned to one core, all threads share it.
-    fn busiest_core_share(&self) -> f64 {
-        let cores = thread::available_parallelism().map_or(1, usize::from);
-        if cores == 1 { self.process_share } else { self.thread_share }
-    }
-}
-
-/// The line that shows a run is alive, on standard error.
-struct Progress {
-    terminal: bool,
-    due: Duration,
-    shown: Duration,
-    snapshots: u64,
-    /// Complaints already made, so that a thousand equal ones are one. Bounded by [`COMPLAINTS_MAX`].
-    complaints: Vec<String>,
-}
-
-const COMPLAINTS_MAX: usize = 16;
-
-impl Progress {
-    fn new() -> Progress {
-        let terminal = std::io::stderr().is_terminal();
-        Progress { terminal, due: Duration::ZERO, shown: Duration::ZERO, snapshots: 0, complaints: Vec::new() }
+    fn options(server: String) -> Options {
+        let line = ["bots", "--seats", "2", "--server", &server];
+        Options::read(line.map(Into::into)).unwrap()
     }
 
-    /// Once a second on a terminal, in place; else a line every five seconds.
-    fn show(&mut self, now: Duration, fleet: &Fleet, ledger: &Ledger) {
-        if now < self.due {
-            return;
-        }
-        let (snapshots, mismatches) = fleet.snapshots();
-        let seconds = now.saturating_sub(self.shown).as_secs_f64();
-        let rate = (snapshots - self.snapshots) as f64 / seconds.max(1e-9);
-        let counts = ledger.counts();
-        let line = format!(
-            "{:>5.0} s  {} matches run, {} over  {} clients  {rate:.0} snapshots/s  {mismatches} mismatches  {} disconnects",
-            now.as_secs_f64(),
-            counts.started - counts.finished,
-            counts.finished,
-            fleet.connected(),
-            fleet.disconnects().values().sum::<u64>(),
-        );
-        (self.shown, self.snapshots) = (now, snapshots);
-        self.due = now + Duration::from_secs(if self.terminal { 1 } else { 5 });
-        // Standard error that is gone is no reason to stop.
-        let mut out = std::io::stderr().lock();
-        let _ = if self.terminal { write!(out, "\r{line}\x1b[K") } else { writeln!(out, "{line}") };
-        let _ = out.flush();
+    fn go() -> AtomicBool {
+        AtomicBool::new(false)
     }
 
-    /// Says what went wrong, once.
-    fn complain(&mut self, complaint: &str) {
-        if self.complaints.len() < COMPLAINTS_MAX && !self.complaints.iter().any(|known| known == complaint) {
-            self.complaints.push(complaint.to_owned());
-            self.end();
-            eprintln!("{complaint}");
-        }
+    #[test]
+    fn no_server_another_wire_and_a_full_server_end_the_run_before_it_begins() {
+        let gone = run(&options("http://127.0.0.1:1".into()), &go()).unwrap_err();
+        assert!(matches!(gone, ServiceError::Unreachable { .. }), "{gone}");
+        let other = run(&options(serve(vec![(200, "", version(7))])), &go()).unwrap_err();
+        assert!(matches!(other, ServiceError::Outdated { .. }), "{other}");
+        let full = (503, "retry-after: 1\r\n", r#"{"code":"full","message":"every shard is full"}"#.to_owned());
+        let server = serve(vec![(200, "", version(wire::fingerprint())), full.clone(), full]);
+        let full = run(&options(server), &go()).unwrap_err();
+        assert_eq!(full.to_string(), "/v1/quickplay was refused with 503 full: every shard is full");
     }
 
-    /// Leaves the progress line behind.
-    fn end(&self) {
-        if self.terminal {
-            eprintln!();
-        }
+    #[test]
+    fn an_interrupted_run_still_reports() {
+        let server = serve(vec![(200, "", version(wire::fingerprint()))]);
+        let report = run(&options(server), &AtomicBool::new(true)).unwrap();
+        assert!(report.interrupted && !report.all_confirmed());
+        assert_eq!((report.matches_started, report.snapshots_per_client_s), (0, None));
     }
 }

@@ -14,7 +14,7 @@ use std::time::Duration;
 use astro_shared::sim::SimPlugin;
 use bevy_ecs::world::World;
 
-use super::ledger::Progress;
+use super::ledger::Reached;
 use super::service::Joined;
 use crate::brain::Brain;
 use crate::net::native::{FleetSockets, Port};
@@ -37,7 +37,7 @@ pub enum BoardError {
 pub enum FleetEvent {
     Welcomed { number: usize },
     Result { number: usize, result: MatchResult },
-    Closed { number: usize, progress: Progress },
+    Closed { number: usize, reached: Reached },
 }
 
 /// The bots.
@@ -67,7 +67,7 @@ struct Bot {
     number: usize,
     /// When its seat was asked for.
     asked: Duration,
-    progress: Progress,
+    reached: Reached,
 }
 
 impl Fleet {
@@ -115,8 +115,8 @@ impl Fleet {
         };
         let mut session = Session::new(link, self.snapshots_per_s, now);
         session.start(joined.ruleset.clone());
-        let (brain, progress) = (Brain::new(seed), Progress::default());
-        self.bots[bot as usize] = Some(Box::new(Bot { session, brain, port, number, asked, progress }));
+        let (brain, reached) = (Brain::new(seed), Reached::default());
+        self.bots[bot as usize] = Some(Box::new(Bot { session, brain, port, number, asked, reached }));
         self.sessions += 1;
         Ok(())
     }
@@ -154,14 +154,14 @@ impl Fleet {
         let number = bot.number;
         match event {
             SessionEvent::Welcomed(_) => {
-                bot.progress.welcomed = true;
+                bot.reached.welcomed = true;
                 self.join_times.record(now.saturating_sub(bot.asked));
                 self.connected += 1;
                 self.connected_max = self.connected_max.max(self.connected);
                 tell(FleetEvent::Welcomed { number });
             }
             SessionEvent::Result => {
-                bot.progress.told = true;
+                bot.reached.told = true;
                 if let Some(result) = bot.session.result() {
                     tell(FleetEvent::Result { number, result: result.clone() });
                 }
@@ -172,16 +172,16 @@ impl Fleet {
 
     /// Takes leave of a bot whose session is over.
     fn disembark(&mut self, mut bot: Bot, index: u32, reason: Ended, tell: &mut impl FnMut(FleetEvent)) {
-        self.connected -= u32::from(bot.progress.welcomed);
+        self.connected -= u32::from(bot.reached.welcomed);
         // After the result every way to end is normal, and so is leaving when we were told to.
-        if !bot.progress.told && !self.leaving {
+        if !bot.reached.told && !self.leaving {
             *self.disconnects.entry(reason.name()).or_default() += 1;
         }
         self.past.add(bot.session.statistics());
         bot.session.release(&mut self.world);
         self.sockets.close(bot.port);
         self.free.push(index);
-        tell(FleetEvent::Closed { number: bot.number, progress: bot.progress });
+        tell(FleetEvent::Closed { number: bot.number, reached: bot.reached });
     }
 
     /// Makes every bot say goodbye.

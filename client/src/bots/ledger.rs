@@ -56,11 +56,13 @@ pub struct Counts {
     pub finished: u64,
     pub confirmed: u64,
     pub contradicted: u64,
+    /// Started, and none of the bots stayed to hear the result.
+    pub lost: u64,
 }
 
 /// How far one bot had got.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Progress {
+pub struct Reached {
     pub welcomed: bool,
     pub told: bool,
 }
@@ -117,12 +119,12 @@ impl Ledger {
         self.finish(number);
     }
 
-    /// A bot's session is over; `progress` is how far it had got.
-    pub fn on_closed(&mut self, number: usize, progress: Progress) {
+    /// A bot's session is over; `reached` is how far it had got.
+    pub fn on_closed(&mut self, number: usize, reached: Reached) {
         let played = &mut self.matches[number];
-        played.awaiting -= u32::from(!progress.told);
+        played.awaiting -= u32::from(!reached.told);
         let group = played.group;
-        self.groups[group].expected -= u32::from(!progress.welcomed);
+        self.groups[group].expected -= u32::from(!reached.welcomed);
         self.groups[group].flying -= 1;
         self.finish(number);
         self.settle(group);
@@ -167,6 +169,7 @@ impl Ledger {
             counts.finished += u64::from(played.finished);
             counts.confirmed += u64::from(played.confirmed);
             counts.contradicted += u64::from(played.contradicted);
+            counts.lost += u64::from(played.started && played.awaiting == 0 && played.result.is_none());
         }
         counts
     }
@@ -194,7 +197,7 @@ mod tests {
     use astro_shared::api::SeatSummary;
     use astro_shared::wire::message::ResultSeat;
 
-    const TOLD: Progress = Progress { welcomed: true, told: true };
+    const TOLD: Reached = Reached { welcomed: true, told: true };
 
     fn seat(placement: u8) -> ResultSeat {
         ResultSeat {
@@ -266,7 +269,7 @@ mod tests {
         ledger.on_closed(number, TOLD);
         assert_eq!((ledger.poll_finished(), ledger.poll_group_over()), (None, Some(group)));
         assert!(ledger.on_stored(number, &stored([1, 2])));
-        assert_eq!(ledger.counts(), Counts { started: 1, finished: 1, confirmed: 1, contradicted: 0 });
+        assert_eq!(ledger.counts(), Counts { started: 1, finished: 1, confirmed: 1, contradicted: 0, lost: 0 });
     }
 
     #[test]
@@ -291,7 +294,7 @@ mod tests {
         ledger.on_joined(group, MatchId(1));
         ledger.on_join_failed(group);
         ledger.on_welcomed(number);
-        ledger.on_closed(number, Progress::default());
+        ledger.on_closed(number, Reached::default());
         assert!(ledger.are_in(1));
         ledger.on_result(number, &result([1, 2]));
         assert!(ledger.poll_finished().is_some());
@@ -306,8 +309,8 @@ mod tests {
         let group = ledger.begin_group(1);
         let number = ledger.on_joined(group, MatchId(1));
         ledger.on_welcomed(number);
-        ledger.on_closed(number, Progress { welcomed: true, told: false });
-        assert_eq!(ledger.counts(), Counts { started: 1, ..Counts::default() });
+        ledger.on_closed(number, Reached { welcomed: true, told: false });
+        assert_eq!(ledger.counts(), Counts { started: 1, lost: 1, ..Counts::default() });
         assert_eq!((ledger.poll_finished(), ledger.poll_group_over()), (None, Some(group)));
     }
 
@@ -317,9 +320,9 @@ mod tests {
         let group = ledger.begin_group(2);
         let (first, second) = (ledger.on_joined(group, MatchId(1)), ledger.on_joined(group, MatchId(2)));
         assert_ne!(first, second);
-        ledger.on_closed(first, Progress::default());
+        ledger.on_closed(first, Reached::default());
         assert_eq!(ledger.poll_group_over(), None);
-        ledger.on_closed(second, Progress::default());
+        ledger.on_closed(second, Reached::default());
         assert_eq!(ledger.poll_group_over(), Some(group));
     }
 }

@@ -3,7 +3,7 @@
 //! In: options, a server's HTTP address. Out: a progress line, a report, an exit code.
 //! One thread drives every session at 60 Hz; a few others do the blocking HTTP. Order of things:
 //! [`options`] → [`conductor`] (what happens when) → [`fleet`] (the sessions and their sockets), [`ledger`]
-//! (which match got how far), [`workers`] over [`service`] (HTTP) → [`metrics`] and [`report`].
+//! (which match got how far), [`workers`] over [`service`] (HTTP) → [`window`], [`metrics`] and [`report`].
 //! *Invariant:* a bot is a player like any other: it joins by HTTP and knows what its session decoded.
 //! Start reading at [`conductor::run`].
 
@@ -12,6 +12,8 @@ pub mod fleet;
 pub mod ledger;
 pub mod metrics;
 pub mod options;
+pub mod progress;
 pub mod report;
 pub mod service;
+pub mod window;
 pub mod workers;

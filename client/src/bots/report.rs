@@ -30,7 +30,7 @@ pub struct Report {
     pub results_contradicted: u64,
     /// From asking for a seat over HTTP to the server's welcome over UDP.
     pub join_ms: Quantiles,
-    /// Requests for seats that were told to wait, and that failed for good.
+    /// Requests for seats that were repeated later (the server was full or gone), and that failed for good.
     pub joins_deferred: u64,
     pub joins_failed: u64,
     /// From the moment that the first matches were all in, to when no more were started.
@@ -136,7 +136,7 @@ impl Report {
         )?;
         let (p50, p99) = (figure(self.join_ms.p50, 1), figure(self.join_ms.p99, 1));
         let Report { joins_deferred, joins_failed, .. } = self;
-        writeln!(f, "joins       p50 {p50} ms   p99 {p99} ms   {joins_deferred} told to wait   {joins_failed} failed")?;
+        writeln!(f, "joins       p50 {p50} ms   p99 {p99} ms   {joins_deferred} put off   {joins_failed} failed")?;
         writeln!(f, "window      {:.1} s", self.window_s)
     }
 

@@ -198,45 +198,59 @@ fn unclear(path: &str, reason: impl std::fmt::Display) -> ServiceError {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use std::io::{Read, Write};
-    use std::net::TcpListener;
+    use std::net::{TcpListener, TcpStream};
 
     /// A server that gives these answers in order, one connection each, and then is gone.
-    fn serve(answers: Vec<(u16, &'static str, String)>) -> Service {
+    pub fn serve(answers: Vec<(u16, &'static str, String)>) -> String {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let base = format!("http://{}", listener.local_addr().unwrap());
         std::thread::spawn(move || {
             for (status, headers, body) in answers {
                 let (mut stream, _) = listener.accept().unwrap();
-                let mut request = Vec::new();
-                let mut chunk = [0; 4096];
-                while !request.windows(4).any(|window| window == b"\r\n\r\n") {
-                    let count = stream.read(&mut chunk).unwrap();
-                    request.extend_from_slice(&chunk[..count]);
-                }
+                read_request(&mut stream);
                 let length = body.len();
                 let head =
                     format!("HTTP/1.1 {status} X\r\nconnection: close\r\ncontent-length: {length}\r\n{headers}\r\n");
                 stream.write_all((head + &body).as_bytes()).unwrap();
             }
         });
-        Service::new(&base, 1)
+        base
+    }
+
+    /// Reads a whole request: closing a connection with bytes unread would reset it before the answer is through.
+    fn read_request(stream: &mut TcpStream) {
+        let (mut request, mut chunk) = (Vec::new(), [0; 4096]);
+        let whole = |request: &[u8]| {
+            let text = String::from_utf8_lossy(request).to_ascii_lowercase();
+            let (head, body) = text.split_once("\r\n\r\n")?;
+            let length = head.split_once("content-length: ").map_or("0", |(_, rest)| rest.lines().next().unwrap());
+            (length.parse() == Ok(body.len())).then_some(())
+        };
+        while whole(&request).is_none() {
+            let count = stream.read(&mut chunk).unwrap();
+            request.extend_from_slice(&chunk[..count]);
+        }
+    }
+
+    /// What `/version` answers.
+    pub fn version(fingerprint: u64) -> String {
+        let fingerprint = hex(fingerprint);
+        format!(r#"{{"version":"9.9.9","commit":"c","sim_version":1,"fingerprint":"{fingerprint}"}}"#)
     }
 
     #[test]
     fn other_wires_and_other_rules_are_refused_in_words() {
-        let version = |fingerprint: String| {
-            format!(r#"{{"version":"9.9.9","commit":"c","sim_version":1,"fingerprint":"{fingerprint}"}}"#)
-        };
         let ruleset = astro_shared::assets::ruleset("sprint").unwrap();
-        let service = serve(vec![
-            (200, "", version(hex(wire::fingerprint()))),
-            (200, "", version("00000000deadbeef".into())),
+        let base = serve(vec![
+            (200, "", version(wire::fingerprint())),
+            (200, "", version(0xdead_beef)),
             (200, "", ruleset.to_text()),
             (200, "", ruleset.to_text()),
         ]);
+        let service = Service::new(&base, 1);
         assert!(service.check_version().is_ok());
         let message = service.check_version().unwrap_err().to_string();
         assert!(message.contains("9.9.9") && message.contains("deadbeef") && message.contains("0.1.0"), "{message}");
@@ -249,8 +263,8 @@ mod tests {
     #[test]
     fn busy_is_told_from_wrong_and_from_gone() {
         let error = r#"{"code":"full","message":"every shard is full"}"#.to_owned();
-        let service =
-            serve(vec![(503, "retry-after: 7\r\n", error.clone()), (400, "", error), (404, "", String::new())]);
+        let base = serve(vec![(503, "retry-after: 7\r\n", error.clone()), (400, "", error), (404, "", String::new())]);
+        let service = Service::new(&base, 1);
         let busy = service.metrics().unwrap_err();
         assert_eq!(busy.retry_after(), Some(Duration::from_secs(7)));
         assert_eq!(busy.to_string(), "/metrics was refused with 503 full: every shard is full");

@@ -123,7 +123,8 @@ impl Crew {
     pub fn fill_with_pilots(&mut self) {
         for (index, seat) in self.seats.iter_mut().enumerate() {
             if seat.occupant == Occupant::Free {
-                *seat = SeatCrew { occupant: Occupant::Pilot, name: format!("Pilot {}", index + 1), ..SeatCrew::free() };
+                *seat =
+                    SeatCrew { occupant: Occupant::Pilot, name: format!("Pilot {}", index + 1), ..SeatCrew::free() };
                 self.roster_changed = true;
             }
         }

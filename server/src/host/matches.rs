@@ -43,11 +43,24 @@ const DEMO_PAUSE: Duration = Duration::from_secs(3);
 
 /// What the service side may ask of a shard. Every command with an answer gets one.
 pub enum Command {
-    Open { order: MatchOrder, reply: oneshot::Sender<Result<(), HostError>> },
-    Claim { match_id: MatchId, claim: Claim, reply: oneshot::Sender<Result<Reservation, HostError>> },
-    Void { match_id: MatchId, reason: String, reply: oneshot::Sender<Result<(), HostError>> },
+    Open {
+        order: MatchOrder,
+        reply: oneshot::Sender<Result<(), HostError>>,
+    },
+    Claim {
+        match_id: MatchId,
+        claim: Claim,
+        reply: oneshot::Sender<Result<Reservation, HostError>>,
+    },
+    Void {
+        match_id: MatchId,
+        reason: String,
+        reply: oneshot::Sender<Result<(), HostError>>,
+    },
     /// The record of this match is durable; players may see the result.
-    Recorded { match_id: MatchId },
+    Recorded {
+        match_id: MatchId,
+    },
     /// No new matches; demos and matches that have not begun end now.
     Drain,
     /// Everything ends now, without results.
@@ -73,7 +86,9 @@ pub enum Stage {
     /// The sim is over; the record is on its way to disk.
     Recording,
     /// All is told; links close at this time.
-    Over { close_at: Duration },
+    Over {
+        close_at: Duration,
+    },
 }
 
 /// The host's side of a match.
@@ -256,7 +271,9 @@ fn close(world: &mut World, entity: Entity, reason: CloseReason) {
         .unwrap_or_default();
     let mut links = world.resource_mut::<Links>();
     linked.into_iter().for_each(|link| links.close(link, reason));
-    let Some((match_id, seats)) = world.get::<Hosted>(entity).map(|h| (h.order.match_id, h.order.seats)) else { return };
+    let Some((match_id, seats)) = world.get::<Hosted>(entity).map(|h| (h.order.match_id, h.order.seats)) else {
+        return;
+    };
     let mut matches = world.resource_mut::<Matches>();
     matches.by_id.remove(&match_id);
     matches.directory.remove(match_id);
@@ -352,10 +369,7 @@ fn next_stage(hosted: &mut Hosted, crew: &mut Crew, round: &Round, now: Duration
 }
 
 /// Decides what every seat flies in the next tick: the player's input, or the pilot's.
-pub(super) fn gather_inputs(
-    now: Res<Now>,
-    mut matches: Query<(&mut Hosted, &mut Crew, &mut Inputs, MatchParts)>,
-) {
+pub(super) fn gather_inputs(now: Res<Now>, mut matches: Query<(&mut Hosted, &mut Crew, &mut Inputs, MatchParts)>) {
     for (mut hosted, mut crew, mut inputs, parts) in &mut matches {
         let state = MatchRef::from(parts);
         let next = state.round.tick.plus(1);
@@ -377,11 +391,7 @@ pub(super) fn gather_inputs(
 }
 
 /// Tells everyone in a match who flies, when that has changed.
-pub(super) fn send_rosters(
-    mut links: ResMut<Links>,
-    mut renet: ResMut<RenetServer>,
-    mut crews: Query<&mut Crew>,
-) {
+pub(super) fn send_rosters(mut links: ResMut<Links>, mut renet: ResMut<RenetServer>, mut crews: Query<&mut Crew>) {
     for mut crew in &mut crews {
         if !crew.roster_changed {
             continue;

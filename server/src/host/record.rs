@@ -21,6 +21,7 @@ use super::matches::{Command, Hosted, Stage};
 use super::shard::{Counters, Now};
 use super::spool::{OnSynced, Spool};
 use crate::hosts::{MatchRecord, SeatRecord};
+use crate::priority::yield_to_shards;
 
 /// The recorder of a match that will be stored.
 #[derive(Component)]
@@ -49,7 +50,10 @@ impl RecordSink {
     /// When the system gives no thread; a shard without one could never finish a match.
     pub fn start(spool: Spool, recorded: mpsc::Sender<Command>) -> RecordSink {
         let (drafts, waiting) = mpsc::channel::<Draft>();
-        let write = move || waiting.into_iter().for_each(|draft| archive(&spool, draft));
+        let write = move || {
+            yield_to_shards();
+            waiting.into_iter().for_each(|draft| archive(&spool, draft));
+        };
         std::thread::Builder::new().name("records".into()).spawn(write).expect("a thread for making records");
         RecordSink { drafts, recorded }
     }
@@ -99,14 +103,7 @@ fn note_crew_changes(recorder: &mut Recorder, crew: &mut Crew) {
     }
 }
 
-fn hand_over(
-    sink: &RecordSink,
-    hosted: &Hosted,
-    crew: &Crew,
-    recorder: Recorder,
-    state: &MatchRef<'_>,
-    ended_ms: u64,
-) {
+fn hand_over(sink: &RecordSink, hosted: &Hosted, crew: &Crew, recorder: Recorder, state: &MatchRef<'_>, ended_ms: u64) {
     let (match_id, started_ms) = (hosted.order.match_id, hosted.started.as_millis() as u64);
     let result = ReplayResult::of(state);
     let record = MatchRecord {

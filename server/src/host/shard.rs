@@ -144,14 +144,7 @@ pub fn build(parts: ShardParts, now: Duration) -> App {
 
     app.configure_sets(
         ShardTick,
-        (
-            ShardSet::Receive,
-            ShardSet::Input,
-            ShardSet::Tick,
-            ShardSet::Record,
-            ShardSet::Replicate,
-            ShardSet::Send,
-        )
+        (ShardSet::Receive, ShardSet::Input, ShardSet::Tick, ShardSet::Record, ShardSet::Replicate, ShardSet::Send)
             .chain(),
     );
     app.configure_sets(ShardTick, (RenetReceive.in_set(ShardSet::Receive), RenetSend.in_set(ShardSet::Send)));
@@ -254,7 +247,10 @@ pub fn run(mut thread: ShardThread, mut make: impl FnMut() -> io::Result<App>) {
         };
         pacing.wait(&thread);
         if catch_unwind(AssertUnwindSafe(|| thread.tick(running))).is_err() {
-            tracing::error!(shard = thread.index, "a system panicked; the shard's matches are lost and it starts afresh");
+            tracing::error!(
+                shard = thread.index,
+                "a system panicked; the shard's matches are lost and it starts afresh"
+            );
             // Dropped outside any fence on purpose: a second panic here is beyond repair.
             app = None;
         }

@@ -51,9 +51,17 @@ pub(super) fn resolve_hits(
     }
 }
 
-/// The living hulls of a match and their paths through the current tick.
+/// A living hull and its path through the current tick.
+#[derive(Clone, Copy, Default)]
+struct Hull {
+    seat: Seat,
+    from: (i32, i32),
+    moved: (i32, i32),
+}
+
+/// The living hulls of a match.
 struct Hulls {
-    rows: [(Seat, (i32, i32), (i32, i32)); SEATS_MAX],
+    rows: [Hull; SEATS_MAX],
     count: usize,
 }
 
@@ -66,7 +74,7 @@ impl Hulls {
                 let from = start.0[seat.index()];
                 let moved =
                     (shortest(ship.x - from.0, setup.ruleset.width), shortest(ship.y - from.1, setup.ruleset.height));
-                hulls.rows[hulls.count] = (seat, from, moved);
+                hulls.rows[hulls.count] = Hull { seat, from, moved };
                 hulls.count += 1;
             }
         }
@@ -82,16 +90,13 @@ impl Hulls {
         let (from, to) = (bullet.position(age - 1, rules), bullet.position(age, rules));
         let flown = (shortest(to.0 - from.0, rules.width), shortest(to.1 - from.1, rules.height));
         let mut first: Option<Hit> = None;
-        for (seat, hull, moved) in &self.rows[..self.count] {
-            if *seat == bullet.owner() {
-                continue;
-            }
-            let apart = (shortest(from.0 - hull.0, rules.width), shortest(from.1 - hull.1, rules.height));
-            let path = (flown.0 - moved.0, flown.1 - moved.1);
+        for hull in self.rows[..self.count].iter().filter(|hull| hull.seat != bullet.owner()) {
+            let apart = (shortest(from.0 - hull.from.0, rules.width), shortest(from.1 - hull.from.1, rules.height));
+            let path = (flown.0 - hull.moved.0, flown.1 - hull.moved.1);
             if let Some(time) = time_of_impact(apart, path, rules.radius)
                 && first.as_ref().is_none_or(|hit| time < hit.time)
             {
-                first = Some(Hit { time, bullet: bullet.id, victim: *seat });
+                first = Some(Hit { time, bullet: bullet.id, victim: hull.seat });
             }
         }
         first

@@ -182,7 +182,7 @@ pub(super) struct TickStart(pub [(i32, i32); SEATS_MAX]);
 pub struct Events(pub Vec<Event>);
 
 /// Something that happened, for feeds, statistics and the wire.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Event {
     ShotFired {
         bullet: Bullet,
@@ -205,6 +205,7 @@ pub enum Event {
     RoundWon {
         winner: Seat,
     },
+    #[default]
     RoundDrawn,
     /// `None`: equal standings at the top.
     MatchWon {

@@ -39,7 +39,10 @@ impl InputDatagram {
     pub fn inputs(&self) -> impl Iterator<Item = (Tick, Input)> + '_ {
         let first = self.newest.0 - u32::from(self.count.saturating_sub(1));
         // Not `zip(first..)`: an open range would overflow behind the last possible tick.
-        self.inputs[..usize::from(self.count)].iter().enumerate().map(move |(i, input)| (Tick(first + i as u32), *input))
+        self.inputs[..usize::from(self.count)]
+            .iter()
+            .enumerate()
+            .map(move |(i, input)| (Tick(first + i as u32), *input))
     }
 
     pub fn encode(&self, out: &mut Vec<u8>) {

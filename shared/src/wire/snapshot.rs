@@ -114,12 +114,6 @@ pub fn encode_body<'e>(
 /// Events collected without a heap allocation, cut at [`EVENTS_MAX`] (callers go absolute before that).
 struct FixedEvents(FixedList<(Tick, Event), EVENTS_MAX>);
 
-impl Default for Event {
-    fn default() -> Self {
-        Event::RoundDrawn
-    }
-}
-
 impl FromIterator<(Tick, Event)> for FixedEvents {
     fn from_iter<I: IntoIterator<Item = (Tick, Event)>>(events: I) -> Self {
         let mut list = FixedList::default();
@@ -348,10 +342,14 @@ impl Decoded {
     /// Replays the events that `known` has not seen over its bullets, then drops those that are spent.
     fn apply_events(&self, known: &mut View, bullet_life_ticks: u16) {
         let seen = known.round.tick;
-        for (_, event) in self.events.iter().filter(|(tick, _)| *tick > seen) {
+        for (tick, event) in self.events.iter().filter(|(tick, _)| *tick > seen) {
             match event {
-                // A full list can only come from a lying server; the hash will say so.
-                Event::ShotFired { bullet } => _ = known.bullets.push(*bullet),
+                Event::ShotFired { bullet } => {
+                    // The server's list lost its spent bullets in every tick between; so must this one, or it fills up.
+                    known.bullets.retain(|bullet| bullet.age(*tick) <= bullet_life_ticks);
+                    // A full list can only come from a lying server; the hash will say so.
+                    let _ = known.bullets.push(*bullet);
+                }
                 Event::ShipHit { bullet, .. } => known.bullets.retain(|b| b.id != *bullet),
                 Event::RoundStarted { .. } => known.bullets.clear(),
                 _ => {}

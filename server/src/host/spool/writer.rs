@@ -157,6 +157,7 @@ impl Writer {
 
     /// Writes batches until the spool is closed and its inbox empty.
     pub fn run(mut self) {
+        crate::priority::yield_to_shards();
         while let Some(batch) = self.take_batch() {
             if !self.write_until_synced(&batch) {
                 let ids: Vec<String> = batch.records.iter().map(|(id, ..)| id.to_string()).collect();

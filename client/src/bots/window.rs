@@ -1,0 +1,70 @@
+//! The window that is measured: what was counted by its beginning and its end, and the difference.
+//!
+//! In: two readings. Out: figures over the time between them.
+//! *Invariant:* both ends of every figure are read at the same moment, as near as HTTP allows.
+//! Start reading at [`Measured::between`].
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::metrics::{Page, ServerReport};
+use crate::session::Statistics;
+
+/// What was counted by the beginning or the end of the window.
+pub struct Reading {
+    pub at: Duration,
+    pub statistics: Statistics,
+    /// Connected clients times seconds.
+    pub client_seconds: f64,
+    pub process_cpu: Duration,
+    pub thread_cpu: Duration,
+    pub slots: u64,
+    pub slots_late: u64,
+    /// The server's metrics and when they were read, or why not.
+    pub server: Result<(Instant, Page), String>,
+}
+
+/// The difference between two readings.
+pub struct Measured {
+    pub seconds: f64,
+    pub client_seconds: f64,
+    pub statistics: Statistics,
+    pub process_share: f64,
+    pub thread_share: f64,
+    pub slots_late_share: f64,
+    pub server: Result<ServerReport, String>,
+}
+
+impl Measured {
+    pub fn between(from: &Reading, to: &Reading) -> Measured {
+        let seconds = to.at.saturating_sub(from.at).as_secs_f64().max(1e-9);
+        let client_seconds = to.client_seconds - from.client_seconds;
+        let mut statistics = to.statistics.clone();
+        statistics.subtract(&from.statistics);
+        let share = |from: Duration, to: Duration| to.saturating_sub(from).as_secs_f64() / seconds;
+        let server = match (&from.server, &to.server) {
+            (Ok((began, before)), Ok((ended, after))) => {
+                let seconds = ended.saturating_duration_since(*began).as_secs_f64().max(1e-9);
+                ServerReport::between(before, after, seconds, client_seconds).map_err(|missing| missing.to_string())
+            }
+            (Err(reason), _) | (_, Err(reason)) => Err(reason.clone()),
+        };
+        Measured {
+            seconds,
+            client_seconds,
+            statistics,
+            process_share: share(from.process_cpu, to.process_cpu),
+            thread_share: share(from.thread_cpu, to.thread_cpu),
+            slots_late_share: (to.slots_late - from.slots_late) as f64 / (to.slots - from.slots).max(1) as f64,
+            server,
+        }
+    }
+}
+
+impl Measured {
+    /// How busy the core is that flies the bots. Pinned to one core, all threads share it.
+    pub fn busiest_core_share(&self) -> f64 {
+        let cores = thread::available_parallelism().map_or(1, usize::from);
+        if cores == 1 { self.process_share } else { self.thread_share }
+    }
+}
