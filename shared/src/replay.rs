@@ -41,6 +41,12 @@ pub struct Header {
     pub result: ReplayResult,
 }
 
+/// The one field that a header of every version has.
+#[derive(Deserialize)]
+struct Version {
+    sim_version: u32,
+}
+
 /// From `tick` on, `seat` was flown by this player or pilot.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CrewChange {
@@ -262,10 +268,12 @@ impl Replay {
             .map_err(|_| ReplayError::Damaged("does not inflate"))?;
         let mut rest = body.as_slice();
         let text = std::str::from_utf8(take_block(&mut rest)?).map_err(|_| ReplayError::Damaged("header"))?;
-        let header: Header = ron::from_str(text).map_err(|_| ReplayError::Damaged("header"))?;
-        if header.sim_version != SIM_VERSION {
-            return Err(ReplayError::OtherSim { recorded: header.sim_version });
+        // Alone and first: the header of another version may have fields that this one does not know.
+        let Version { sim_version } = ron::from_str(text).map_err(|_| ReplayError::Damaged("header"))?;
+        if sim_version != SIM_VERSION {
+            return Err(ReplayError::OtherSim { recorded: sim_version });
         }
+        let header: Header = ron::from_str(text).map_err(|_| ReplayError::Damaged("header"))?;
         if !(SEATS_MIN..=SEATS_MAX).contains(&usize::from(header.seats)) || header.ticks > TICKS_MAX {
             return Err(ReplayError::Damaged("header"));
         }

@@ -6,7 +6,9 @@
 use allocation_counter::measure;
 use astro_shared::assets;
 use astro_shared::replay::{MAGIC, Recorder, Replay};
+use astro_shared::sim::fields::Audience;
 use astro_shared::sim::rules::Ruleset;
+use astro_shared::sim::state::View;
 use astro_shared::sim::units::{MatchId, Seat};
 use astro_shared::sim::{self, SimPlugin};
 use astro_shared::wire::filter::{self, RenetProgress, Side};
@@ -131,31 +133,31 @@ fn renet_packets() -> Vec<Vec<u8>> {
 }
 
 /// What was decoded from damaged bytes is used like anything else, so that must not panic either.
-/// Broken by an overflow in `apply`, `fits`, `inputs` or `load_view`.
+/// Broken by an overflow in `apply`, `load_view` or a tick, and by a `fits` that lets through what a tick cannot bear.
 #[test]
-fn what_decodes_from_damaged_bytes_can_be_applied_without_harm() {
+fn what_decodes_from_damaged_bytes_can_be_applied_loaded_and_played_on_without_harm() {
     let snapshots = snapshots_of_a_match();
     let rules = rules("standard");
     let mut world = SimPlugin::world();
-    let key = sim::open(&mut world, 5, 8, rules.clone());
-    let (mut applied, mut loaded) = (0, 0);
-    each_seed(40_000, |_, dice| {
+    let audience = Audience::Seat(Seat(1));
+    let (mut decoded, mut loaded) = (0, 0);
+    let all = each_seed(40_000, |_, dice| {
         let bytes = hostile(dice, &snapshots, DATAGRAM_BYTES_MAX);
-        let Ok(decoded) = snapshot::decode(&bytes, Seat(1)) else { return };
-        let audience = sim::fields::Audience::Seat(Seat(1));
-        let mut known = sim::view(&world, key, audience).expect("the match");
-        if decoded.apply(&mut known, rules.bullet_life_ticks).is_ok() {
-            applied += 1;
-            loaded += u32::from(sim::load_view(&mut world, key, &known).is_ok());
-            sim::tick(&mut world);
+        let Ok(snapshot) = snapshot::decode(&bytes, Seat(1)) else { return };
+        decoded += 1;
+        let mut known = View::empty(audience, 8);
+        let key = sim::open(&mut world, 5, 8, rules.clone());
+        if snapshot.apply(&mut known, rules.bullet_life_ticks).is_ok()
+            && sim::load_view(&mut world, key, &known).is_ok()
+        {
+            loaded += 1;
+            (0..3).for_each(|_| sim::tick(&mut world));
             let _ = sim::view_hash(&world, key, audience);
-            // A fresh match now and then: one applied from the far future refuses all that follows.
-            if dice.percent(20) {
-                sim::close(&mut world, key);
-            }
         }
+        sim::close(&mut world, key);
     });
-    println!("{applied} applied, {loaded} loaded");
+    println!("{decoded} decoded, {loaded} loaded and played on");
+    assert!(!all || loaded > 1000, "{loaded} loaded");
 }
 
 // ---- files and texts ----
@@ -211,16 +213,16 @@ fn damaged_rules_never_panic() {
 
 /// Broken by checking every spawn point against every other before counting them.
 #[test]
-fn an_arena_with_a_hundred_thousand_spawn_points_is_refused_before_they_are_compared() {
+fn an_arena_with_two_thousand_spawn_points_is_refused_before_they_are_compared() {
     let (rules_file, rules_text) = assets::RULES[0];
     let (_, arena) = assets::ARENAS[0];
     let point = "(x: 1, y: 1, heading_degrees: 0),";
-    let crowded = arena.replace("spawns: [", &format!("spawns: [{}", point.repeat(100_000)));
+    let crowded = arena.replace("spawns: [", &format!("spawns: [{}", point.repeat(2000)));
     let mut refused = None;
     let memory = measure(|| refused = Ruleset::parse(rules_file, rules_text, "crowd", &crowded).err());
     assert_eq!(refused.expect("refused").field, "spawns");
     // A name for each point and pair would be millions of strings.
-    assert!(memory.count_total < 10_000, "{} allocations", memory.count_total);
+    assert!(memory.count_total < 1000, "{} allocations", memory.count_total);
 }
 
 fn a_replay() -> Vec<u8> {

@@ -52,7 +52,7 @@ impl Crowd {
 /// Broken by any state a system keeps between matches, such as a `hits` list that is not cleared per match.
 #[test]
 fn a_match_alone_equals_the_same_match_among_two_hundred_that_come_and_go() {
-    let alone = SUBJECTS.map(|(seed, seats)| hashes_alone(seed, seats));
+    let mut alone = SUBJECTS.map(|(seed, seats)| hashes_alone(seed, seats).into_iter());
     let mut fleet = Fleet::new();
     let mut crowd = Crowd { open: VecDeque::new(), dice: Dice::new(1) };
     let subjects = SUBJECTS.map(|(seed, seats)| {
@@ -64,11 +64,11 @@ fn a_match_alone_equals_the_same_match_among_two_hundred_that_come_and_go() {
     let row = |fleet: &Fleet, key: MatchKey| fleet.world.entity(key.entity()).location().table_row;
     let mut rows = subjects.map(|key| row(&fleet, key));
     let mut moves = [0; SUBJECTS.len()];
-    for tick in 0..TICKS {
+    for tick in 1..=TICKS {
         crowd.churn(&mut fleet);
         fleet.play(1);
         for (subject, key) in subjects.iter().enumerate() {
-            assert_eq!(fleet.hash(*key), alone[subject][tick], "subject {subject} in tick {}", tick + 1);
+            assert_eq!(Some(fleet.hash(*key)), alone[subject].next(), "subject {subject} in tick {tick}");
             moves[subject] += usize::from(rows[subject] != row(&fleet, *key));
             rows[subject] = row(&fleet, *key);
         }

@@ -356,8 +356,8 @@ fn bullets_told(moment: &Moment) -> impl Iterator<Item = Bullet> + '_ {
 
 fn without(decoded: &Decoded, index: usize) -> astro_shared::sim::list::FixedList<(Tick, Event), EVENTS_MAX> {
     let mut rest = astro_shared::sim::list::FixedList::default();
-    let others = decoded.events.iter().enumerate().filter(|(other, _)| *other != index);
-    assert!(others.map(|(_, event)| rest.push(*event)).all(|pushed| pushed), "fewer fit where more did");
+    let mut others = decoded.events.iter().enumerate().filter(|(other, _)| *other != index);
+    assert!(others.all(|(_, event)| rest.push(*event)), "fewer fit where more did");
     rest
 }
 

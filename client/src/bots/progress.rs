@@ -22,6 +22,12 @@ pub struct Progress {
     complaints: Vec<String>,
 }
 
+impl Default for Progress {
+    fn default() -> Self {
+        Progress::new()
+    }
+}
+
 impl Progress {
     pub fn new() -> Progress {
         let terminal = std::io::stderr().is_terminal();

@@ -238,11 +238,9 @@ impl InputQueue {
             self.slots[tick.0 as usize % QUEUE_TICKS] = (tick, input);
             self.newest = self.newest.max(tick);
         }
-        if refused == 0 {
-            let margin = i64::from(datagram.newest.0) - i64::from(next.0);
-            let margin = margin.clamp(-127, 127) as i32;
-            self.margin_ticks_min = Some(self.margin_ticks_min.map_or(margin, |least| least.min(margin)));
-        }
+        // Reported even when refused: it is what tells a client whose clock has run away by how much.
+        let margin = (i64::from(datagram.newest.0) - i64::from(next.0)).clamp(-127, 127) as i32;
+        self.margin_ticks_min = Some(self.margin_ticks_min.map_or(margin, |least| least.min(margin)));
         refused
     }
 
@@ -318,7 +316,8 @@ mod tests {
         let fire = Input::new(0, false, true);
         assert_eq!(queue.accept(&datagram(100 + 33, &[fire]), Tick(100)), 1);
         assert_eq!(queue.accept(&datagram(u32::MAX, &[fire]), Tick(100)), 1);
-        assert_eq!((queue.newest(), queue.take_margin()), (Tick(0), -128));
+        assert_eq!((queue.newest(), queue.take_margin()), (Tick(0), 33));
+        assert_eq!(queue.take_margin(), -128);
         assert_eq!(queue.accept(&datagram(99, &[fire]), Tick(100)), 0);
         assert_eq!(queue.take(Tick(99)), None);
         assert_eq!((queue.newest(), queue.take_margin()), (Tick(0), -1));

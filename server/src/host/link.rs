@@ -256,7 +256,11 @@ impl Receiver<'_, '_, '_> {
                 return;
             }
         };
-        held.acknowledged = held.acknowledged.max(datagram.acknowledged);
+        // Zero says "I have nothing usable": the next snapshot must be absolute.
+        held.acknowledged = match datagram.acknowledged {
+            Tick(0) => Tick(0),
+            acknowledged => held.acknowledged.max(acknowledged),
+        };
         seat.heard = self.now;
         if seat.queue.accept(&datagram, round.tick.plus(1)) > 0 {
             self.counters.drop_one("input_ahead");

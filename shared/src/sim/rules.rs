@@ -331,7 +331,7 @@ impl Bounds<'_> {
 fn check_arena(arena: &ArenaText, file: &str) -> Result<(), AssetError> {
     let mut bounds = Bounds { file, broken: None };
     bounds.name(&arena.name);
-    // 2,047 units keep a coordinate within its 15 bits on the wire.
+    // 2,047 units keep a coordinate within its 20 signed bits on the wire.
     bounds.within("width", arena.width, 400, 2047);
     bounds.within("height", arena.height, 400, 2047);
     if arena.spawns.len() != SEATS_MAX {
@@ -344,8 +344,9 @@ fn check_arena(arena: &ArenaText, file: &str) -> Result<(), AssetError> {
         bounds.within(&format!("spawns[{index}].y"), spawn.y, 0, arena.height.saturating_sub(1));
         bounds.within(&format!("spawns[{index}].heading_degrees"), spawn.heading_degrees, 0, 359);
         for (other, earlier) in arena.spawns[..index].iter().enumerate() {
-            let apart = spawn.x.abs_diff(earlier.x).pow(2) + spawn.y.abs_diff(earlier.y).pow(2);
-            if apart < 128 * 128 {
+            // Points may still lie anywhere a u32 reaches, so squares must not overflow.
+            let squared = |from: u32, to: u32| u64::from(from.abs_diff(to)).pow(2);
+            if squared(spawn.x, earlier.x).saturating_add(squared(spawn.y, earlier.y)) < 128 * 128 {
                 bounds.refuse(&format!("spawns[{index}]"), format!("is within 128 units of spawns[{other}]"));
             }
         }
@@ -392,7 +393,7 @@ mod tests {
     #[test]
     fn shipped_assets_load_and_survive_their_own_text() {
         let ruleset = Ruleset::parse("rules/standard.ron", RULES, "arenas/open.ron", ARENA).unwrap();
-        assert_eq!((ruleset.width, ruleset.height), (1600 * 16, 900 * 16));
+        assert_eq!((ruleset.width, ruleset.height), (1600 * 256, 900 * 256));
         assert_eq!(ruleset.countdown_ticks, 180);
         let again = Ruleset::from_text("replay", &ruleset.to_text()).unwrap();
         assert_eq!(again, ruleset);

@@ -94,8 +94,8 @@ state! {
 state! {
     /// One seat's ship.
     pub struct Ship as "ship" {
-        x: i32, 16 bits, Everyone;
-        y: i32, 16 bits, Everyone;
+        x: i32, 20 bits, Everyone;
+        y: i32, 20 bits, Everyone;
         vx: i32, 21 bits, Everyone;
         vy: i32, 21 bits, Everyone;
         angle: Angle, 12 bits, Everyone;
@@ -140,8 +140,8 @@ state! {
         id: u16, 16 bits, Everyone;
         /// Low 16 bits of the tick in which it was fired.
         born: u16, 16 bits, Everyone;
-        x: i32, 16 bits, Everyone;
-        y: i32, 16 bits, Everyone;
+        x: i32, 20 bits, Everyone;
+        y: i32, 20 bits, Everyone;
         angle: Angle, 12 bits, Everyone;
     }
 }

@@ -19,14 +19,16 @@ pub const SEATS_MAX: usize = 8;
 /// Seats in the smallest match: a fight needs two.
 pub const SEATS_MIN: usize = 2;
 
-/// Position grid: 1/16 of an arena unit. Fine enough that a drawn step is invisible at 4K, coarse
-/// enough that any legal arena fits 16 bits.
-pub const POSITION_PER_UNIT: i32 = 16;
+/// Position grid: 1/256 of an arena unit.
+///
+/// A drift under drag changes its velocity every tick, so the floors of [`advance`] do not cancel: they walk by up to a step a
+/// tick. At 1/16 unit that bent a drift of 5 units/s by 5 degrees, at 1/256 by less than half of one.
+pub const POSITION_PER_UNIT: i32 = 256;
 /// Velocity grid: 1/65536 unit per tick. Drag loses up to one step a tick to truncation; at this
 /// grid that bends a drift of 5 units/s by 0.3 degrees in a second, at 1/256 it would bend it by 40.
 pub const VELOCITY_PER_UNIT: i32 = 1 << 16;
 /// Shift between the two grids: `VELOCITY_PER_UNIT / POSITION_PER_UNIT == 1 << ADVANCE_SHIFT`.
-pub const ADVANCE_SHIFT: u32 = 12;
+pub const ADVANCE_SHIFT: u32 = 8;
 /// Angle steps in a full turn (about 0.09 degrees each).
 pub const ANGLE_STEPS: u16 = 4096;
 /// Amplitude of [`Angle::sin`] and [`Angle::cos`].
@@ -167,9 +169,9 @@ pub fn along(length: i32, direction: i32) -> i32 {
 
 /// How far a position moves in the tick after `tick`, in position steps.
 ///
-/// Velocity is 4,096 times finer than position. Instead of carrying a remainder in the state, each
-/// tick takes the difference of two floors of the exact path; over any 4,096 ticks the sum is exact,
-/// and it is never off by more than one step.
+/// Velocity is 256 times finer than position. Instead of carrying a remainder in the state, each tick takes
+/// the difference of two floors of the exact path: at a steady velocity the sum over any 256 ticks is exact, and it is
+/// never off by more than one step.
 pub fn advance(velocity: i32, tick: Tick) -> i32 {
     let velocity = i64::from(velocity);
     let k = i64::from(tick.0 & ((1 << ADVANCE_SHIFT) - 1));
@@ -213,12 +215,13 @@ mod tests {
     }
 
     #[test]
-    fn advance_is_exact_over_4096_ticks_and_never_a_step_off() {
+    fn advance_is_exact_over_a_cycle_and_never_a_step_off() {
+        let cycle = 1u32 << ADVANCE_SHIFT;
         for velocity in [1, -1, 5461, -5461, 393_216, -393_217, 7, 4095, 4097] {
             let mut position = 0i64;
-            for tick in 0..4096u32 {
+            for tick in 0..cycle {
                 position += i64::from(advance(velocity, Tick(tick)));
-                let exact = (i64::from(velocity) * i64::from(tick + 1)) as f64 / 4096.0;
+                let exact = (i64::from(velocity) * i64::from(tick + 1)) as f64 / f64::from(cycle);
                 assert!((position as f64 - exact).abs() <= 1.0);
             }
             assert_eq!(position, i64::from(velocity));

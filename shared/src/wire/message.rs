@@ -4,10 +4,14 @@
 //! *Invariant:* no message from a client is longer than [`CLIENT_MESSAGE_BYTES_MAX`]; none at all is sliced.
 //! Adding a message: its variant, and its sample below (a test counts both).
 
-use serde::{Deserialize, Serialize};
+use std::fmt;
+use std::marker::PhantomData;
+
+use serde::de::{Error as _, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use super::{CLIENT_MESSAGE_BYTES_MAX, MESSAGE_BYTES_MAX, WireError, codec};
-use crate::sim::units::MatchId;
+use crate::sim::units::{MatchId, SEATS_MAX};
 
 /// From a client.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -28,9 +32,16 @@ pub enum ToClient {
     /// First message on a connection: where one is.
     Welcome { match_id: MatchId, seat: u8, seats: u8, rules_hash: u64 },
     /// Who flies which seat; sent again whenever that changes.
-    Roster { seats: Vec<RosterSeat> },
+    Roster {
+        #[serde(deserialize_with = "one_per_seat")]
+        seats: Vec<RosterSeat>,
+    },
     /// The match is over and its record is safe on disk.
-    Result { winner: Option<u8>, seats: Vec<ResultSeat> },
+    Result {
+        winner: Option<u8>,
+        #[serde(deserialize_with = "one_per_seat")]
+        seats: Vec<ResultSeat>,
+    },
     /// The connection ends, and why. Nothing follows.
     Closing { reason: CloseReason },
 }
@@ -92,6 +103,31 @@ impl CloseReason {
             CloseReason::ShuttingDown => "shutting_down",
         }
     }
+}
+
+/// A list of at most [`SEATS_MAX`]. Not serde's own: that one makes room for as many as a length prefix claims, up to
+/// a mebibyte, before it reads the first.
+fn one_per_seat<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Vec<T>, D::Error> {
+    struct OnePerSeat<T>(PhantomData<T>);
+    impl<'de, T: Deserialize<'de>> Visitor<'de> for OnePerSeat<T> {
+        type Value = Vec<T>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            write!(f, "at most {SEATS_MAX} seats")
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Vec<T>, A::Error> {
+            let mut seats = Vec::new();
+            while let Some(seat) = list.next_element()? {
+                if seats.len() == SEATS_MAX {
+                    return Err(A::Error::invalid_length(SEATS_MAX + 1, &self));
+                }
+                seats.push(seat);
+            }
+            Ok(seats)
+        }
+    }
+    deserializer.deserialize_seq(OnePerSeat(PhantomData))
 }
 
 impl ToServer {
