@@ -7,4 +7,5 @@ pub mod dice;
 pub mod pilots;
 pub mod scene;
 pub mod service;
+pub mod sources;
 pub mod stage;
