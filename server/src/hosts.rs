@@ -94,6 +94,8 @@ pub enum HostError {
     SeatLost,
     #[error("the server is shutting down")]
     Draining,
+    #[error("results cannot be written to disk, so no match may begin")]
+    Unwritable,
     #[error("the shard did not answer in time")]
     Unresponsive,
 }

@@ -4,6 +4,7 @@
 //! Start reading at [`verify`].
 
 use std::fmt::Write as _;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -22,7 +23,7 @@ pub fn verify(files: &[PathBuf]) -> ExitCode {
             }
             Err(error) => (error, false),
         };
-        println!("{}: {line}", file.display());
+        print(&format!("{}: {line}\n", file.display()));
         all_equal &= equal;
     }
     if all_equal { ExitCode::SUCCESS } else { ExitCode::FAILURE }
@@ -32,7 +33,7 @@ pub fn verify(files: &[PathBuf]) -> ExitCode {
 pub fn show(file: &Path) -> ExitCode {
     match read(file) {
         Ok(replay) => {
-            print!("{}", summary(&replay));
+            print(&summary(&replay));
             ExitCode::SUCCESS
         }
         Err(error) => {
@@ -40,6 +41,11 @@ pub fn show(file: &Path) -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Writes to stdout; a reader that has gone away (`| head`) is no reason to complain.
+fn print(text: &str) {
+    let _ = std::io::stdout().write_all(text.as_bytes());
 }
 
 fn read(file: &Path) -> Result<Replay, String> {
@@ -115,7 +121,9 @@ fn tell(replay: &Replay, tick: Tick, event: &Event) -> Option<String> {
 /// Who had the seat at that tick; a pilot that stands in for a player keeps the player's name.
 fn name_of(replay: &Replay, seat: Seat, tick: u32) -> String {
     let mut crew = replay.header.crew.iter().filter(|change| change.seat == seat.0 && change.tick <= tick);
-    crew.next_back().map_or_else(|| format!("seat {seat}"), |change| change.name.clone())
+    // The file may come from anybody: nothing in it may speak to the terminal.
+    let plain = |name: &str| name.chars().map(|c| if c.is_control() { '?' } else { c }).collect();
+    crew.next_back().map_or_else(|| format!("seat {seat}"), |change| plain(&change.name))
 }
 
 /// Match time as minutes, seconds and tenths.

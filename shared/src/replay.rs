@@ -3,7 +3,7 @@
 //! In: at each tick, the inputs applied and the state after. Out: a file; and from a file, a verdict.
 //! *Invariant:* inputs are recorded whatever their source, so verifying never runs a pilot.
 //! *Invariant:* a file of another sim version is said to be of another version, never to differ.
-//! Layout: [`MAGIC`], then one deflated body of a RON header and five columns (see [`Finished::encode`]).
+//! Layout: [`MAGIC`], a checksum, then one deflated body of a RON header and five columns (see [`Finished::encode`]).
 //! Start reading at [`Recorder`] and [`verify`].
 
 use std::sync::Arc;
@@ -11,6 +11,7 @@ use std::sync::Arc;
 use bevy_ecs::world::World;
 use serde::{Deserialize, Serialize};
 
+use crate::sim::rng::Hasher;
 use crate::sim::rules::Ruleset;
 use crate::sim::state::{Event, Input, Inputs, MatchRef};
 use crate::sim::units::{MatchId, SEATS_MAX, SEATS_MIN, Seat, Tick};
@@ -197,10 +198,19 @@ impl Finished {
         }
         put_block(&mut body, &self.recorder.tick_checks);
         put_block(&mut body, &self.recorder.checkpoints);
+        let packed = miniz_oxide::deflate::compress_to_vec(&body, 6);
         let mut file = MAGIC.to_vec();
-        file.extend(miniz_oxide::deflate::compress_to_vec(&body, 6));
+        file.extend(checksum(&packed).to_le_bytes());
+        file.extend(packed);
         file
     }
+}
+
+/// Of the deflated body: damage anywhere shows, also where a match would play the same.
+fn checksum(packed: &[u8]) -> u64 {
+    let mut hasher = Hasher::new(0);
+    hasher.add_bytes(packed);
+    hasher.finish()
 }
 
 fn close_run(out: &mut Vec<u8>, run: &mut (Input, u32)) {
@@ -263,6 +273,10 @@ impl Replay {
         }
         if magic[7] != MAGIC[7] {
             return Err(ReplayError::Layout(magic[7]));
+        }
+        let (sum, packed) = packed.split_first_chunk().ok_or(ReplayError::Damaged("ends early"))?;
+        if u64::from_le_bytes(*sum) != checksum(packed) {
+            return Err(ReplayError::Damaged("the checksum is another"));
         }
         let body = miniz_oxide::inflate::decompress_to_vec_with_limit(packed, BODY_BYTES_MAX)
             .map_err(|_| ReplayError::Damaged("does not inflate"))?;

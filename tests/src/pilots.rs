@@ -17,8 +17,13 @@ use astro_shared::sim::units::{SEATS_MAX, Seat, Tick};
 use astro_shared::sim::{self, MatchKey, SimPlugin};
 use bevy_ecs::prelude::*;
 
+use crate::dice::Dice;
+
 /// Ticks after which a match that has not ended is taken for endless: an hour.
 const ENDLESS_TICKS: u32 = 60 * 60 * 60;
+
+/// Ticks within which a match starts after it was opened: two seconds.
+pub const START_TICKS_MAX: u32 = 120;
 
 /// A built-in preset.
 pub fn rules(name: &str) -> Arc<Ruleset> {
@@ -42,11 +47,11 @@ pub fn text_of(ruleset: &Ruleset) -> RulesetText {
     rules::parse("ruleset", &ruleset.to_text()).expect("a ruleset reads its own text")
 }
 
-/// What the pilots of one match hold down.
+/// What the pilots of one match hold down, and when they begin.
 #[derive(Component, Default)]
 struct Cockpits {
     held: [Input; SEATS_MAX],
-    start: bool,
+    start_at: Tick,
 }
 
 /// A world of matches flown by pilots.
@@ -68,10 +73,14 @@ impl Fleet {
         Fleet { world, cockpits }
     }
 
-    /// Opens a match that starts with the next tick.
+    /// Opens a match that starts within [`START_TICKS_MAX`].
+    ///
+    /// When depends on the seed, as on a host it depends on the players: pilots know no seed, so matches that
+    /// all started in the same tick would all go the same way.
     pub fn open(&mut self, seed: u64, seats: u8, ruleset: &Arc<Ruleset>) -> MatchKey {
         let key = sim::open(&mut self.world, seed, seats, ruleset.clone());
-        self.world.entity_mut(key.entity()).insert(Cockpits { start: true, ..Cockpits::default() });
+        let start_at = Tick(1 + Dice::new(seed).below(START_TICKS_MAX as usize) as u32);
+        self.world.entity_mut(key.entity()).insert(Cockpits { start_at, ..Cockpits::default() });
         key
     }
 
@@ -84,7 +93,7 @@ impl Fleet {
         for (mut cockpits, mut inputs, parts) in self.cockpits.iter_mut(&mut self.world) {
             let state = MatchRef::from(parts);
             let next = state.round.tick.plus(1);
-            inputs.start = std::mem::take(&mut cockpits.start);
+            inputs.start = next == cockpits.start_at;
             for seat in Seat::first(state.setup.seats) {
                 if pilot::thinks(seat, next) {
                     let view = state.view(Audience::Seat(seat));

@@ -3,6 +3,7 @@
 //! In: the command line, Ctrl-C. Out: a report on standard output, an exit code (see the help).
 //! *Invariant:* the first Ctrl-C lets every bot say goodbye and prints what was measured; the second ends at once.
 
+use std::io::Write as _;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -34,7 +35,7 @@ fn main() -> ExitCode {
             return ExitCode::from(NOT_STARTED);
         }
     };
-    print!("{report}");
+    // The file first: a closed pipe must not cost it.
     if let Some(path) = &options.json {
         let json = serde_json::to_string_pretty(&report).unwrap_or_default();
         if let Err(error) = std::fs::write(path, json + "\n") {
@@ -42,6 +43,7 @@ fn main() -> ExitCode {
             return ExitCode::from(NOT_STARTED);
         }
     }
+    let _ = std::io::stdout().write_all(report.to_string().as_bytes());
     match (report.interrupted, report.all_confirmed()) {
         (true, _) => ExitCode::from(INTERRUPTED),
         (false, true) => ExitCode::SUCCESS,

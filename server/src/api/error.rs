@@ -118,6 +118,7 @@ impl ApiError {
             ApiError::Host(HostError::SeatLost) => (S::GONE, "seat_lost"),
             ApiError::Host(HostError::Full) => (S::SERVICE_UNAVAILABLE, "full"),
             ApiError::Host(HostError::Draining) => (S::SERVICE_UNAVAILABLE, "draining"),
+            ApiError::Host(HostError::Unwritable) => (S::SERVICE_UNAVAILABLE, "results_unwritable"),
             ApiError::Host(HostError::Unresponsive) => (S::SERVICE_UNAVAILABLE, "unresponsive"),
             ApiError::Store(_) => (S::SERVICE_UNAVAILABLE, "store_unavailable"),
             ApiError::NotReady(_) => (S::SERVICE_UNAVAILABLE, "not_ready"),
@@ -128,7 +129,10 @@ impl ApiError {
 
     /// Whether the same request may well succeed in a moment.
     fn is_passing(&self) -> bool {
-        matches!(self, ApiError::Host(HostError::Full | HostError::Unresponsive) | ApiError::Store(_))
+        matches!(
+            self,
+            ApiError::Host(HostError::Full | HostError::Unwritable | HostError::Unresponsive) | ApiError::Store(_)
+        )
     }
 }
 

@@ -71,6 +71,10 @@ pub struct SeatCrew {
     pub recorded: Option<(String, bool)>,
 }
 
+/// A player's claim to a seat, as a ticket carries it: the hash of the seat's secret.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Owner([u8; 32]);
+
 /// What silence asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Presence {
@@ -196,11 +200,22 @@ impl SeatCrew {
         }
     }
 
+    /// Whether `owner` is still who the seat belongs to. A ticket is worth nothing after its player left.
+    pub fn belongs_to(&self, owner: &Owner) -> bool {
+        self.occupant == Occupant::Player && self.secret_sha256 == Some(owner.0)
+    }
+
+    /// Who the seat belongs to now; `None` when it is free or a pilot's.
+    pub fn owner(&self) -> Option<Owner> {
+        self.secret_sha256.map(Owner)
+    }
+
     /// Takes over a new link; the caller ends the old one that is returned.
     pub fn attach(&mut self, link: SeatLink, now: Duration) -> Option<SeatLink> {
         self.heard = now;
         self.queue = InputQueue::default();
         self.missing_ticks = 0;
+        self.last_input = Input::NEUTRAL;
         self.link.replace(link)
     }
 }
@@ -238,9 +253,11 @@ impl InputQueue {
             self.slots[tick.0 as usize % QUEUE_TICKS] = (tick, input);
             self.newest = self.newest.max(tick);
         }
-        // Reported even when refused: it is what tells a client whose clock has run away by how much.
-        let margin = (i64::from(datagram.newest.0) - i64::from(next.0)).clamp(-127, 127) as i32;
-        self.margin_ticks_min = Some(self.margin_ticks_min.map_or(margin, |least| least.min(margin)));
+        // A clock that has run away is not steered but started again: its client notices that no margin comes any more.
+        if refused == 0 {
+            let margin = (i64::from(datagram.newest.0) - i64::from(next.0)).clamp(-127, 127) as i32;
+            self.margin_ticks_min = Some(self.margin_ticks_min.map_or(margin, |least| least.min(margin)));
+        }
         refused
     }
 
@@ -316,8 +333,7 @@ mod tests {
         let fire = Input::new(0, false, true);
         assert_eq!(queue.accept(&datagram(100 + 33, &[fire]), Tick(100)), 1);
         assert_eq!(queue.accept(&datagram(u32::MAX, &[fire]), Tick(100)), 1);
-        assert_eq!((queue.newest(), queue.take_margin()), (Tick(0), 33));
-        assert_eq!(queue.take_margin(), -128);
+        assert_eq!((queue.newest(), queue.take_margin()), (Tick(0), -128));
         assert_eq!(queue.accept(&datagram(99, &[fire]), Tick(100)), 0);
         assert_eq!(queue.take(Tick(99)), None);
         assert_eq!((queue.newest(), queue.take_margin()), (Tick(0), -1));

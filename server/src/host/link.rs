@@ -19,7 +19,7 @@ use bevy_ecs::prelude::*;
 use bevy_renet::RenetServer;
 use bevy_renet::renet::{ChannelConfig, ConnectionConfig, SendType};
 
-use super::crew::Crew;
+use super::crew::{Crew, Owner};
 use super::matches::{Hosted, Stage};
 use super::shard::{Counters, Now, Transports};
 use crate::transport::{Incoming, LinkId};
@@ -94,6 +94,7 @@ struct Route {
 struct Promise {
     entity: Entity,
     seat: Seat,
+    owner: Owner,
     transport: usize,
     until: Duration,
 }
@@ -127,9 +128,23 @@ impl Links {
         self.routes.len()
     }
 
-    /// Remembers for whom a ticket was minted.
-    pub fn promise(&mut self, link: LinkId, entity: Entity, seat: Seat, transport: usize, until: Duration) {
-        self.promised.insert(link, Promise { entity, seat, transport, until });
+    /// Remembers for whom a ticket was minted. One ticket per seat counts: an older one is worth nothing from now
+    /// on, and its place, which is returned, must be given back.
+    pub fn promise(
+        &mut self,
+        link: LinkId,
+        (entity, seat): (Entity, Seat),
+        owner: Owner,
+        transport: usize,
+        until: Duration,
+    ) -> Option<(LinkId, usize)> {
+        let older = self.promised.iter().find(|(_, promise)| promise.entity == entity && promise.seat == seat);
+        let older = older.map(|(link, promise)| (*link, promise.transport));
+        if let Some((link, _)) = older {
+            self.promised.remove(&link);
+        }
+        self.promised.insert(link, Promise { entity, seat, owner, transport, until });
+        older
     }
 
     /// Asks for a link to be closed at the end of this tick, with a reason the client is told.
@@ -215,7 +230,8 @@ impl Receiver<'_, '_, '_> {
             return self.unknown.push(link);
         };
         let seats = crew.seats.len() as u8;
-        let Some(seat) = crew.seat_mut(promise.seat) else { return self.unknown.push(link) };
+        let seat = crew.seat_mut(promise.seat).filter(|seat| seat.belongs_to(&promise.owner));
+        let Some(seat) = seat else { return self.unknown.push(link) };
         if let Some(old) = seat.attach(SeatLink::new(link, promise.transport), self.now) {
             self.links.close(old.id, CloseReason::Replaced);
         }
@@ -297,7 +313,9 @@ impl Receiver<'_, '_, '_> {
         let Some(route) = self.links.routes.get(&link) else { return };
         let Ok((mut crew, hosted, _)) = self.matches.get_mut(route.entity) else { return };
         let filling = hosted.stage == Stage::Filling;
-        let Some(seat) = crew.seat_mut(route.seat) else { return };
+        let seat = crew.seat_mut(route.seat);
+        // A link that was replaced in this very tick no longer speaks for the seat.
+        let Some(seat) = seat.filter(|seat| seat.link.as_ref().is_some_and(|held| held.id == link)) else { return };
         seat.heard = self.now;
         match message {
             ToServer::Ready { fingerprint, .. } if fingerprint != self.links.fingerprint => {

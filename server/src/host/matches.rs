@@ -77,6 +77,9 @@ pub struct Reservation {
     pub seats_free: u8,
 }
 
+/// The first transport is where players without a browser go.
+const TRANSPORT: usize = 0;
+
 /// Where a hosted match is in its life, beyond what the sim knows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stage {
@@ -110,7 +113,7 @@ pub struct Hosted {
 /// Matches of this shard by name, and what their upkeep needs.
 #[derive(Resource)]
 pub struct Matches {
-    by_id: HashMap<MatchId, Entity>,
+    by_id: HashMap<MatchId, Running>,
     pub directory: Arc<Directory>,
     pub status: Arc<ShardStatus>,
     pub index: usize,
@@ -118,7 +121,18 @@ pub struct Matches {
     opened_ever: u32,
 }
 
+#[derive(Clone, Copy)]
+struct Running {
+    entity: Entity,
+    /// As counted in the status.
+    seats: u8,
+}
+
 impl Matches {
+    fn entity(&self, match_id: MatchId) -> Result<Entity, HostError> {
+        self.by_id.get(&match_id).map(|running| running.entity).ok_or(HostError::NoSuchMatch)
+    }
+
     pub fn new(index: usize, directory: Arc<Directory>, status: Arc<ShardStatus>) -> Matches {
         Matches { by_id: HashMap::new(), directory, status, index, draining: false, opened_ever: 0 }
     }
@@ -131,10 +145,10 @@ impl Matches {
 impl Drop for Matches {
     /// A shard that dies takes its matches with it; nobody may be sent there any more.
     fn drop(&mut self) {
-        for match_id in self.by_id.keys() {
+        for (match_id, running) in &self.by_id {
             self.directory.remove(*match_id);
+            self.status.seats.fetch_sub(i64::from(running.seats), Ordering::Relaxed);
         }
-        self.status.seats.store(0, Ordering::Relaxed);
         self.status.players.store(0, Ordering::Relaxed);
     }
 }
@@ -143,7 +157,15 @@ impl Drop for Matches {
 pub fn handle_command(world: &mut World, command: Command) {
     // A caller that has gone away is no reason to undo anything: seats free themselves, matches close themselves.
     match command {
-        Command::Open { order, reply } => _ = reply.send(open(world, order)),
+        Command::Open { order, reply } => {
+            let seats = i64::from(order.seats);
+            // Whoever ordered it has stopped waiting: nobody would ever come.
+            let opened = if reply.is_closed() { Err(HostError::Unresponsive) } else { open(world, order) };
+            if opened.is_err() {
+                world.resource::<Matches>().status.seats.fetch_sub(seats, Ordering::Relaxed);
+            }
+            let _ = reply.send(opened);
+        }
         Command::Claim { match_id, claim, reply } => _ = reply.send(self::claim(world, match_id, claim)),
         Command::Void { match_id, reason, reply } => _ = reply.send(void(world, match_id, &reason)),
         Command::Recorded { match_id } => publish_result(world, match_id),
@@ -157,6 +179,11 @@ pub fn handle_command(world: &mut World, command: Command) {
 
 fn open(world: &mut World, order: MatchOrder) -> Result<(), HostError> {
     let now = world.resource::<Now>().0;
+    // A match that no player could be given a ticket for would only lie about.
+    let reachable = world.resource::<Transports>().0.get(TRANSPORT).is_some_and(|t| t.vacancy().is_some());
+    if !reachable && !order.demo {
+        return Err(HostError::Full);
+    }
     let mut matches = world.resource_mut::<Matches>();
     if matches.draining {
         return Err(HostError::Draining);
@@ -179,7 +206,7 @@ fn open(world: &mut World, order: MatchOrder) -> Result<(), HostError> {
         entity.insert(Recording(Recorder::new(seats)));
     }
     let mut matches = world.resource_mut::<Matches>();
-    matches.by_id.insert(match_id, key.entity());
+    matches.by_id.insert(match_id, Running { entity: key.entity(), seats });
     matches.directory.insert(match_id, matches.index);
     Ok(())
 }
@@ -190,9 +217,7 @@ fn claim(world: &mut World, match_id: MatchId, claim: Claim) -> Result<Reservati
     if matches.draining {
         return Err(HostError::Draining);
     }
-    let entity = *matches.by_id.get(&match_id).ok_or(HostError::NoSuchMatch)?;
-    // The first transport is where players without a browser go.
-    const TRANSPORT: usize = 0;
+    let entity = matches.entity(match_id)?;
     let vacancy = world.resource::<Transports>().0.get(TRANSPORT).and_then(|transport| transport.vacancy());
     let vacancy = vacancy.ok_or(HostError::Full)?;
 
@@ -218,16 +243,23 @@ fn claim(world: &mut World, match_id: MatchId, claim: Claim) -> Result<Reservati
         }
     };
     let seats_free = crew.free_seats();
+    let owner = crew.seats[seat.index()].owner().ok_or(HostError::SeatLost)?;
     let link = LinkId(rand::rng().random());
-    world.resource_mut::<Links>().promise(link, entity, seat, TRANSPORT, now + CLAIM_TTL);
-    if let Some(transport) = world.resource_mut::<Transports>().0.get_mut(TRANSPORT) {
+    let older = world.resource_mut::<Links>().promise(link, (entity, seat), owner, TRANSPORT, now + CLAIM_TTL);
+    let transports = &mut world.resource_mut::<Transports>().0;
+    if let Some((older, transport)) = older
+        && let Some(transport) = transports.get_mut(transport)
+    {
+        transport.release(older);
+    }
+    if let Some(transport) = transports.get_mut(TRANSPORT) {
         transport.reserve(vacancy, link);
     }
     Ok(Reservation { seat, secret, link, address: vacancy.address, seats_free })
 }
 
 fn void(world: &mut World, match_id: MatchId, reason: &str) -> Result<(), HostError> {
-    let entity = *world.resource::<Matches>().by_id.get(&match_id).ok_or(HostError::NoSuchMatch)?;
+    let entity = world.resource::<Matches>().entity(match_id)?;
     tracing::info!(%match_id, reason, "match ended without a result");
     let why = if world.resource::<Matches>().draining { CloseReason::ShuttingDown } else { CloseReason::Voided };
     close(world, entity, why);
@@ -245,7 +277,7 @@ fn drain(world: &mut World) {
 /// The record is safe: now the players may know.
 fn publish_result(world: &mut World, match_id: MatchId) {
     let now = world.resource::<Now>().0;
-    let Some(entity) = world.resource::<Matches>().by_id.get(&match_id).copied() else { return };
+    let Ok(entity) = world.resource::<Matches>().entity(match_id) else { return };
     if let Some(mut hosted) = world.get_mut::<Hosted>(entity) {
         hosted.stage = Stage::Over { close_at: now + AFTERGLOW };
     }
@@ -346,7 +378,10 @@ fn next_stage(hosted: &mut Hosted, crew: &mut Crew, round: &Round, now: Duration
                 hosted.fill_at = None;
                 return (now.saturating_sub(hosted.opened) >= UNCLAIMED_TTL).then_some(End::Close);
             }
-            if everyone_is_here || hosted.fill_at.is_some_and(|at| now >= at) {
+            // Tickets that nobody uses start nothing: their seats free themselves, and the match closes.
+            let somebody_is_here = crew.seats.iter().any(|seat| seat.link.as_ref().is_some_and(|link| link.ready));
+            let in_time = hosted.order.demo || somebody_is_here;
+            if everyone_is_here || (in_time && hosted.fill_at.is_some_and(|at| now >= at)) {
                 crew.fill_with_pilots();
                 hosted.start = true;
             }

@@ -153,10 +153,7 @@ impl Host {
         let (reply, answer) = oneshot::channel();
         let shard = self.shards.get(shard).ok_or(HostError::NoSuchMatch)?;
         shard.commands.try_send(command(reply)).map_err(|_| HostError::Unresponsive)?;
-        match tokio::time::timeout(ANSWER_WITHIN, answer).await {
-            Ok(Ok(result)) => result,
-            _ => Err(HostError::Unresponsive),
-        }
+        answered(answer).await
     }
 
     fn mint(&self, reservation: Reservation) -> Result<Ticket, HostError> {
@@ -204,6 +201,14 @@ impl Host {
     }
 }
 
+/// A shard's answer, when it comes in time.
+async fn answered<T>(answer: oneshot::Receiver<Result<T, HostError>>) -> Result<T, HostError> {
+    match tokio::time::timeout(ANSWER_WITHIN, answer).await {
+        Ok(Ok(result)) => result,
+        _ => Err(HostError::Unresponsive),
+    }
+}
+
 impl Hosts for Host {
     fn allocate(&self, order: MatchOrder) -> Answer<'_, (), HostError> {
         Box::pin(async move {
@@ -211,17 +216,19 @@ impl Hosts for Host {
                 return Err(HostError::Draining);
             }
             if !self.spool.healthy() && !order.demo {
-                return Err(HostError::Full);
+                return Err(HostError::Unwritable);
             }
             let seats = order.seats;
             let shard = self.place(seats).ok_or(HostError::Full)?;
             // Counted before the shard knows, so that a burst spreads.
             self.shards[shard].status.seats.fetch_add(i64::from(seats), Ordering::Relaxed);
-            let opened = self.ask(shard, |reply| Command::Open { order, reply }).await;
-            if opened.is_err() {
+            // From the queue on the count is the shard's to take back.
+            let (reply, answer) = oneshot::channel();
+            if self.shards[shard].commands.try_send(Command::Open { order, reply }).is_err() {
                 self.shards[shard].status.seats.fetch_sub(i64::from(seats), Ordering::Relaxed);
+                return Err(HostError::Unresponsive);
             }
-            opened
+            answered(answer).await
         })
     }
 

@@ -14,7 +14,7 @@ use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
-use astro_shared::wire::filter::{Side, check_netcode};
+use astro_shared::wire::filter::{REQUEST_BYTES, Side, check_netcode};
 use quinn_udp::{BATCH_SIZE, RecvMeta, UdpSocketState};
 use renetcode::{NetcodeServer, ServerAuthentication, ServerConfig, ServerResult};
 use socket2::{Domain, Protocol, Socket, Type};
@@ -29,8 +29,15 @@ const SOCKET_BUFFER_BYTES: usize = 4 << 20;
 const RECEIVE_BUFFER_BYTES: usize = 64 * 1024;
 /// Datagrams a lane takes per call, besides four for each of its links: room for handshakes.
 const HANDSHAKE_DATAGRAMS_PER_CALL: usize = 256;
+/// Datagrams that all lanes together may take per call beyond that. Refusing one costs about a microsecond, so a
+/// flood costs a tick 4 ms at most and has to bring a quarter million datagrams a second to delay anybody.
+const SPARE_DATAGRAMS_PER_CALL: usize = 4096;
 /// Datagrams of one link per second; an honest client sends at most 40 inputs and a few control packets.
-const DATAGRAMS_PER_LINK_S: u32 = 90;
+const DATAGRAMS_PER_LINK_S: f64 = 90.0;
+/// Datagrams of one link at once: what a network or a stalled server may have held back for three seconds.
+const DATAGRAMS_PER_LINK_BURST: f64 = 3.0 * DATAGRAMS_PER_LINK_S;
+/// Length of a netcode response without its sequence; besides requests the only thing strangers may send.
+const RESPONSE_BYTES: usize = 325;
 /// Between two sweeps for keep-alives and timeouts; netcode's own keep-alive period.
 const SWEEP_EVERY: Duration = Duration::from_millis(250);
 
@@ -70,11 +77,11 @@ struct Lane {
     traffic: Traffic,
 }
 
-/// A connected address, and what it may still send in the current second.
+/// A connected address, and how many datagrams it may still send (a token bucket).
 struct Peer {
     link: LinkId,
-    second: u64,
-    datagrams: u32,
+    allowance: f64,
+    counted: Duration,
 }
 
 impl UdpTransport {
@@ -100,12 +107,15 @@ impl UdpTransport {
 
 impl Transport for UdpTransport {
     fn receive(&mut self, now: Duration, take: &mut dyn FnMut(Incoming<'_>)) {
+        let mut spare = SPARE_DATAGRAMS_PER_CALL;
         for lane in &mut self.lanes {
             lane.update(now);
             for link in std::mem::take(&mut lane.ended) {
                 take(Incoming::Disconnected(link));
             }
-            lane.receive(now, &mut self.buffers, take);
+            let own = HANDSHAKE_DATAGRAMS_PER_CALL + 4 * lane.peers.len();
+            let taken = lane.receive(now, own + spare, &mut self.buffers, take);
+            spare -= taken.saturating_sub(own).min(spare);
         }
     }
 
@@ -209,26 +219,37 @@ impl Lane {
         }
     }
 
-    fn receive(&mut self, now: Duration, buffers: &mut [u8], take: &mut dyn FnMut(Incoming<'_>)) {
-        let mut budget = HANDSHAKE_DATAGRAMS_PER_CALL + 4 * self.peers.len();
+    /// Takes at least what is there or `budget` datagrams, whichever is less; returns how many.
+    fn receive(
+        &mut self,
+        now: Duration,
+        budget: usize,
+        buffers: &mut [u8],
+        take: &mut dyn FnMut(Incoming<'_>),
+    ) -> usize {
+        let mut taken = 0;
         let mut chunks = buffers.chunks_mut(RECEIVE_BUFFER_BYTES);
         let mut slices: [IoSliceMut<'_>; BATCH_SIZE] =
             std::array::from_fn(|_| IoSliceMut::new(chunks.next().unwrap_or_default()));
         let mut meta = [RecvMeta::default(); BATCH_SIZE];
-        while budget > 0 {
+        while taken < budget {
             let count = match self.state.recv((&self.socket).into(), &mut slices, &mut meta) {
                 Ok(count) => count,
                 Err(error) if error.kind() == ErrorKind::Interrupted => continue,
                 Err(error) if error.kind() == ErrorKind::WouldBlock => break,
-                Err(_) => return self.traffic.drop_one("receive_error"),
+                Err(_) => {
+                    self.traffic.drop_one("receive_error");
+                    break;
+                }
             };
             for (meta, buffer) in meta[..count].iter().zip(&mut slices) {
                 for datagram in buffer[..meta.len].chunks_mut(meta.stride.max(1)) {
-                    budget = budget.saturating_sub(1);
+                    taken += 1;
                     self.fenced(meta.addr, datagram, now, take);
                 }
             }
         }
+        taken
     }
 
     /// Handles one datagram behind a fence: whatever stock code does with it, the shard goes on.
@@ -240,24 +261,29 @@ impl Lane {
         }
     }
 
-    /// The path of one datagram: budget, filter, netcode, then the link it belongs to.
+    /// The path of one datagram: who may send it, filter, netcode, allowance, then the link it belongs to.
     fn handle(&mut self, from: SocketAddr, datagram: &mut [u8], now: Duration, take: &mut dyn FnMut(Incoming<'_>)) {
         self.traffic.received_datagrams += 1;
         self.traffic.received_bytes += datagram.len() as u64;
-        let peer = self.peers.get_mut(&from);
-        let known = peer.is_some();
-        if peer.is_some_and(|peer| !peer.may_send(now)) {
-            return self.traffic.drop_one("rate");
-        }
+        let known = self.peers.contains_key(&from);
         // A connection request is not authenticated, yet would count as a sign of life.
         if known && datagram.first() == Some(&0) {
             return self.traffic.drop_one("type");
+        }
+        if !known && !may_come_from_a_stranger(datagram) {
+            return self.traffic.drop_one("stranger");
         }
         if let Err(refused) = check_netcode(datagram, Side::Server) {
             return self.traffic.drop_one(refused.name());
         }
         match self.netcode.process_packet(from, datagram) {
-            ServerResult::Payload { client_id, payload } => take(Incoming::Payload(LinkId(client_id), payload)),
+            ServerResult::Payload { client_id, payload } => {
+                // Counted only now: before decryption anybody could use up a player's allowance in his name.
+                if self.peers.get_mut(&from).is_some_and(|peer| !peer.may_send(now)) {
+                    return self.traffic.drop_one("rate");
+                }
+                take(Incoming::Payload(LinkId(client_id), payload));
+            }
             ServerResult::PacketToSend { addr, payload } => send_to(&self.socket, &mut self.traffic, addr, payload),
             // The ticket's id stands twice in a token; a mixture of two tokens shows here.
             ServerResult::ClientConnected { client_id, user_data, .. } if user_data[..8] != client_id.to_le_bytes() => {
@@ -266,7 +292,7 @@ impl Lane {
             }
             ServerResult::ClientConnected { client_id, addr, payload, .. } => {
                 send_to(&self.socket, &mut self.traffic, addr, payload);
-                self.peers.insert(addr, Peer { link: LinkId(client_id), second: 0, datagrams: 0 });
+                self.peers.insert(addr, Peer::new(LinkId(client_id), now));
                 take(Incoming::Connected(LinkId(client_id)));
             }
             ServerResult::ClientDisconnected { client_id, addr, payload } => {
@@ -301,13 +327,29 @@ impl Lane {
 }
 
 impl Peer {
-    /// Counts one datagram; false when the second's allowance is used up.
+    fn new(link: LinkId, now: Duration) -> Peer {
+        Peer { link, allowance: DATAGRAMS_PER_LINK_BURST, counted: now }
+    }
+
+    /// Counts one datagram; false when the allowance is used up.
     fn may_send(&mut self, now: Duration) -> bool {
-        if self.second != now.as_secs() {
-            (self.second, self.datagrams) = (now.as_secs(), 0);
+        let passed = now.saturating_sub(self.counted).as_secs_f64();
+        self.counted = now;
+        self.allowance = (self.allowance + passed * DATAGRAMS_PER_LINK_S).min(DATAGRAMS_PER_LINK_BURST);
+        let may = self.allowance >= 1.0;
+        if may {
+            self.allowance -= 1.0;
         }
-        self.datagrams += 1;
-        self.datagrams <= DATAGRAMS_PER_LINK_S
+        may
+    }
+}
+
+/// Whether an address that is not connected may send this: a request or the response to a challenge.
+fn may_come_from_a_stranger(datagram: &[u8]) -> bool {
+    match datagram.first() {
+        Some(0) => datagram.len() == REQUEST_BYTES,
+        Some(prefix) => prefix & 0x0f == 3 && datagram.len() == RESPONSE_BYTES + usize::from(prefix >> 4),
+        None => false,
     }
 }
 

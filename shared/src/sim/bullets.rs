@@ -102,11 +102,12 @@ pub fn time_of_impact(from: (i32, i32), path: (i32, i32), radius: i32) -> Option
         return Some(0);
     }
     let (a, b) = (px * px + py * py, fx * px + fy * py);
-    let discriminant = b * b - a * c;
+    // 128 bits: ships that are pushed apart in a pile move far enough in one tick to overflow 64.
+    let discriminant = i128::from(b) * i128::from(b) - i128::from(a) * i128::from(c);
     if b >= 0 || discriminant < 0 {
         return None;
     }
-    let time = ((-b - discriminant.isqrt()) << 16) / a;
+    let time = ((-b - discriminant.isqrt() as i64) << 16) / a;
     (time <= i64::from(TICK_END)).then_some(time as u32)
 }
 

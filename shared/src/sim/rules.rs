@@ -19,6 +19,9 @@ pub const BULLETS_MAX: usize = 64;
 /// Bullets of one seat alive at most; rules that could exceed it are refused at load.
 pub const BULLETS_PER_SEAT_MAX: u32 = (BULLETS_MAX / SEATS_MAX) as u32;
 
+/// The longest match that rules may allow. Replays hold two hours, waiting included.
+const MATCH_MS_MAX: u32 = 110 * 60_000;
+
 /// A rules or arena file that cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{file}: field `{field}`: {reason}")]
@@ -369,6 +372,21 @@ fn check_rules(rules: &RulesText, file: &str) -> Result<(), AssetError> {
     bounds.within("ship.thrust", rules.ship.thrust, 10.0, 2000.0);
     bounds.within("ship.top_speed", rules.ship.top_speed, 20.0, 480.0);
     bounds.within("ship.drag_per_s", rules.ship.drag_per_s, 0.0, 10.0);
+    let rounds_max =
+        (SEATS_MAX as u32 * u32::from(rules.rounds_to_win.saturating_sub(1)) + 1) * u32::from(rules.draws_in_a_row_max);
+    let between_ms = rounds_max.saturating_mul(rules.countdown_ms.saturating_add(rules.round_over_ms));
+    let longest_ms = between_ms.saturating_add(rules.play_ms_max);
+    if longest_ms > MATCH_MS_MAX {
+        bounds.refuse(
+            "rounds_to_win",
+            format!(
+                "a match could last {} minutes, at most {} fit a replay; lower `rounds_to_win`, `draws_in_a_row_max`, \
+                 `countdown_ms`, `round_over_ms` or `play_ms_max`",
+                longest_ms / 60_000,
+                MATCH_MS_MAX / 60_000
+            ),
+        );
+    }
     bounds.within("gun.magazine", rules.gun.magazine, 1, 7);
     bounds.within("gun.reload_ms", rules.gun.reload_ms, 50, 4000);
     bounds.within("gun.cooldown_ms", rules.gun.cooldown_ms, 17, 1000);
