@@ -21,8 +21,8 @@ use astro_server::transport::LinkId;
 use astro_server::transport::memory::{MemoryNetwork, MemoryTransport};
 use astro_shared::replay::Replay;
 use astro_shared::sim::round::Phase;
-use astro_shared::sim::state::{MatchParts, MatchRef, Round};
-use astro_shared::sim::units::{MatchId, Seat};
+use astro_shared::sim::state::{Input, MatchParts, MatchRef, Round};
+use astro_shared::sim::units::{MatchId, Seat, Tick};
 use astro_shared::sim::{SimPlugin, rules::Ruleset};
 use bevy_app::App;
 use bevy_ecs::prelude::*;
@@ -149,6 +149,14 @@ impl Stage {
         }
     }
 
+    /// The server stands still for `ticks` ticks of everybody's time, as if the machine had been paused.
+    pub fn stall(&mut self, ticks: u32) {
+        for _ in 0..ticks {
+            self.now += PERIOD;
+            self.drive_players();
+        }
+    }
+
     /// Plays until `done`, at most `ticks` ticks; says whether it came to that.
     pub fn play_until(&mut self, ticks: u32, mut done: impl FnMut(&mut Stage) -> bool) -> bool {
         for _ in 0..ticks {
@@ -224,6 +232,16 @@ impl Stage {
     /// Who has the seat, and whether a pilot flew its newest tick.
     pub fn seat(&mut self, match_id: MatchId, seat: Seat) -> Option<(Occupant, bool)> {
         self.with(match_id, |_, crew, _| (crew.seats[seat.index()].occupant, crew.seats[seat.index()].piloted))
+    }
+
+    /// Newest tick for which an input of this seat arrived in time.
+    pub fn input_newest(&mut self, match_id: MatchId, seat: Seat) -> Option<Tick> {
+        self.with(match_id, |_, crew, _| crew.seats[seat.index()].queue.newest())
+    }
+
+    /// What the seat's ship applied in the newest tick.
+    pub fn applied(&mut self, match_id: MatchId, seat: Seat) -> Option<Input> {
+        self.with(match_id, |_, _, state| state.ships.0[seat.index()].input)
     }
 
     /// The live link of a seat.

@@ -159,3 +159,75 @@ fn a_match_alone_on_a_shard_equals_the_same_inputs_in_its_replay() {
     let end = replay.play(|_, _| {});
     assert_eq!(astro_shared::sim::hash(&end.world, end.key), Some(hash));
 }
+
+#[test]
+fn a_ticket_from_before_leaving_takes_nobodys_seat() {
+    let mut stage = Stage::new("stale-ticket");
+    let match_id = stage.open(ruleset("standard").unwrap(), 2);
+    let mallory = stage.join(match_id, "Mallory");
+    stage.play(10);
+    let secret = stage.player(mallory).secret.clone();
+    let stale = stage.claim(match_id, Claim::Return { secret }).unwrap();
+    stage.leave(mallory);
+    stage.play(10);
+    stage.join(match_id, "Ada");
+    stage.play(10);
+    let hers = stage.link(match_id, ADA);
+    assert!(hers.is_some(), "Ada has the seat that Mallory left");
+    stage.network.connect(stale.link);
+    stage.play(10);
+    assert_eq!(stage.link(match_id, ADA), hers);
+    assert!(stage.network.is_closed(stale.link));
+}
+
+#[test]
+fn a_newer_ticket_makes_the_older_one_worthless() {
+    let mut stage = Stage::new("two-tickets");
+    let match_id = stage.open(ruleset("standard").unwrap(), 2);
+    let first = stage.claim(match_id, Claim::Join { name: "Ada".into() }).unwrap();
+    let second = stage.claim(match_id, Claim::Return { secret: first.secret.clone() }).unwrap();
+    stage.network.connect(first.link);
+    stage.play(5);
+    assert_eq!(stage.link(match_id, ADA), None);
+    stage.network.connect(second.link);
+    stage.play(5);
+    assert_eq!(stage.link(match_id, ADA), Some(second.link));
+}
+
+#[test]
+fn tickets_that_nobody_uses_start_no_match() {
+    let mut stage = Stage::new("ghosts");
+    let match_id = stage.open(ruleset("sprint").unwrap(), 2);
+    stage.claim(match_id, Claim::Join { name: "Ghost".into() }).unwrap();
+    assert!(!stage.play_until(14 * 60, |stage| stage.phase(match_id) != Some(Phase::Waiting)));
+    assert!(stage.play_until(10 * 60, |stage| stage.matches() == 0), "closed, not played");
+}
+
+#[test]
+fn after_a_stall_of_the_server_players_have_their_ships_back_within_two_seconds() {
+    for stalled_ticks in [10, 40, 130, 240] {
+        let (mut stage, match_id, ..) = two_in_a_long_match(&format!("stall-{stalled_ticks}"));
+        stage.play(120);
+        stage.stall(stalled_ticks);
+        stage.play(120);
+        let tick = stage.round(match_id).unwrap().tick;
+        for seat in [ADA, GRACE] {
+            let newest = stage.input_newest(match_id, seat).unwrap();
+            assert!(newest >= tick, "{stalled_ticks} ticks: newest input {newest} in tick {tick}");
+            assert_eq!(stage.seat(match_id, seat), Some((Occupant::Player, false)), "{stalled_ticks} ticks");
+        }
+    }
+}
+
+#[test]
+fn coming_back_does_not_replay_what_was_held_before() {
+    let (mut stage, match_id, ada, _) = two_in_a_long_match("held");
+    stage.play(300);
+    stage.cut(ada);
+    stage.play(100);
+    let secret = stage.player(ada).secret.clone();
+    let again = stage.claim(match_id, Claim::Return { secret }).unwrap();
+    stage.network.connect(again.link);
+    stage.play(3);
+    assert_eq!(stage.applied(match_id, ADA), Some(astro_shared::sim::state::Input::NEUTRAL));
+}
