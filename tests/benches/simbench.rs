@@ -1,35 +1,36 @@
 //! `cargo simbench [-- --json FILE]`: what a tick of 1, 100, 1,000 and 4,000 matches costs.
 //!
-//! Matches of 4 ships, all in live play, at different moments of it, flown by pilots that think every third tick. The
-//! rules are the standard ones but for hulls that hold: a fight of pilots is over within two seconds, here it goes on,
-//! so every tick measured has all four ships and their bullets in it, which is more than a real match has.
-//! Method: fleets of all sizes live side by side; after a warm-up, rounds visit every size in turn (up, then down), and
-//! in each visit the two parts of a tick are timed apart; a row is the median over its rounds. Wall time of one thread.
+//! Matches of 4 ships under standard rules, at different moments of live rounds, flown by pilots that think every third
+//! tick. A round of pilots lasts a second or two, so such moments are saved, and loaded again before every few ticks
+//! that are timed. Every size is given the same moments in each visit, some at a time: the same work, and no branch
+//! predictor can learn the fights of a small fleet by heart.
+//! Method: rounds visit every size in turn (up, then down); in each visit the two parts of a tick are timed apart; a
+//! row is the median over its rounds. Wall time of one thread.
 //! Out: a table with the aims and whether they are met, and JSON rows. No assertion on time: machines differ.
 //! Start reading at [`main`].
 
-use std::hint::black_box;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use astro_shared::sim::MatchKey;
 use astro_shared::sim::round::Phase;
 use astro_shared::sim::rules::Ruleset;
-use astro_shared::sim::state::Ships;
-use astro_tests::pilots::{Fleet, START_TICKS_MAX, rules_with};
+use astro_shared::sim::{self, MatchKey};
+use astro_tests::pilots::{Fleet, START_TICKS_MAX, rules};
 use serde::Serialize;
 
 const SIZES: [usize; 4] = [1, 100, 1000, 4000];
 const SEATS: u8 = 4;
 /// Rounds over all sizes; the median of this many visits is a row.
-const ROUNDS: usize = 15;
-/// Match-ticks timed in one visit, about: long enough for the clock.
-const MATCH_TICKS_PER_VISIT: usize = 12_000;
-/// Ticks in one visit at least, so that every pilot thinks equally often, and at most.
-const TICKS_PER_VISIT: (usize, usize) = (6, 1200);
-/// Ticks between the last countdown and the first measurement, so that fights are in full swing.
-const WARM_UP_TICKS: u32 = 300;
+const ROUNDS: usize = 31;
+/// Moments of live play, all of which every visit plays on; a multiple of every size.
+const MOMENTS: usize = 4000;
+/// Ticks timed after each load: every pilot thinks twice, and hardly a round ends.
+const TICKS_PER_LOAD: usize = 6;
+/// Ticks into a round at which a match is saved, first and last.
+const SAVED_AT: (u32, u32) = (10, 70);
+
+const _: () = assert!(MOMENTS.is_multiple_of(SIZES[1]) && MOMENTS.is_multiple_of(SIZES[2]) && MOMENTS == SIZES[3]);
 
 /// One line of the table.
 #[derive(Clone, Debug, Serialize)]
@@ -41,18 +42,26 @@ struct Row {
     bytes_per_match: u64,
 }
 
-/// Hits that a hull holds here: the most there can be. Mended between visits.
-const HULL: u8 = 127;
-
-/// The standard rules with hulls that hold and rounds of ten minutes.
-fn lasting() -> Arc<Ruleset> {
-    rules_with("standard", |text| {
-        (text.rules.ship.hull, text.rules.gun.damage) = (HULL, 1);
-        (text.rules.round_ms_max, text.rules.play_ms_max) = (600_000, 3_600_000);
-    })
+/// Saves of as many matches, each at a moment of its own in a live round.
+fn live_moments(rules: &Arc<Ruleset>) -> Vec<Vec<u8>> {
+    let mut fleet = Fleet::new();
+    let keys: Vec<MatchKey> = (0..MOMENTS as u64).map(|seed| fleet.open(seed, SEATS, rules)).collect();
+    let mut saves = vec![None; MOMENTS];
+    while saves.iter().any(Option::is_none) {
+        fleet.play(1);
+        for (index, save) in saves.iter_mut().enumerate().filter(|(_, save)| save.is_none()) {
+            let state = fleet.state(keys[index]);
+            let moment = SAVED_AT.0 + index as u32 % (SAVED_AT.1 - SAVED_AT.0);
+            let left_ticks = state.round.phase_ends.since(state.round.tick);
+            if state.round.phase == Phase::Live && rules.round_ticks_max - left_ticks == moment {
+                *save = Some(state.save());
+            }
+        }
+    }
+    saves.into_iter().flatten().collect()
 }
 
-/// A fleet of one size in live play, and what was measured of it.
+/// A fleet of one size, and what was measured of it.
 struct Bench {
     fleet: Fleet,
     keys: Vec<MatchKey>,
@@ -63,48 +72,38 @@ struct Bench {
 }
 
 impl Bench {
-    /// Opens `matches` matches, which start at different ticks, and plays all into their first round.
-    fn new(matches: usize, rules: &Arc<Ruleset>) -> Bench {
+    fn new(count: usize, rules: &Arc<Ruleset>) -> Bench {
         let before = resident_bytes();
+        let mut fleet = Fleet::new();
+        let keys = (0..count as u64).map(|seed| fleet.open(seed, SEATS, rules)).collect();
+        // Into the first fights, so that every match has grown what it needs.
+        fleet.play(START_TICKS_MAX + rules.countdown_ticks + SAVED_AT.1);
+        let bytes_per_match = resident_bytes().saturating_sub(before) / count as u64;
         let (sim_us, pilots_us, bullets) = (Vec::new(), Vec::new(), Vec::new());
-        let (fleet, keys) = (Fleet::new(), Vec::new());
-        let mut bench = Bench { fleet, keys, bytes_per_match: 0, sim_us, pilots_us, bullets };
-        bench.keys.extend((0..matches as u64).map(|seed| bench.fleet.open(seed, SEATS, rules)));
-        bench.fleet.play(START_TICKS_MAX + rules.countdown_ticks + WARM_UP_TICKS);
-        bench.bytes_per_match = resident_bytes().saturating_sub(before) / matches as u64;
-        bench
+        Bench { fleet, keys, bytes_per_match, sim_us, pilots_us, bullets }
     }
 
-    /// Times some ticks: pilots and sim apart.
-    fn visit(&mut self) {
-        let matches = self.keys.len();
-        let ticks = MATCH_TICKS_PER_VISIT.div_ceil(matches).clamp(TICKS_PER_VISIT.0, TICKS_PER_VISIT.1);
-        let (mut sim, mut pilots) = (Duration::ZERO, Duration::ZERO);
-        for _ in 0..ticks {
-            let begin = Instant::now();
-            self.fleet.think();
-            let thought = Instant::now();
-            self.fleet.tick();
-            pilots += thought - begin;
-            sim += thought.elapsed();
+    /// Plays all moments on for some ticks, as many at a time as there are matches; times pilots and sim apart.
+    fn visit(&mut self, moments: &[Vec<u8>]) {
+        let (mut sim, mut pilots, mut bullets) = (Duration::ZERO, Duration::ZERO, 0);
+        for some in moments.chunks(self.keys.len()) {
+            for (key, save) in self.keys.iter().zip(some) {
+                sim::load(&mut self.fleet.world, *key, save).expect("a save of the same setup");
+            }
+            for _ in 0..TICKS_PER_LOAD {
+                let begin = Instant::now();
+                self.fleet.think();
+                let thought = Instant::now();
+                self.fleet.tick();
+                pilots += thought - begin;
+                sim += thought.elapsed();
+            }
+            bullets += self.keys.iter().map(|key| self.fleet.state(*key).bullets.0.len()).sum::<usize>();
         }
-        black_box(&self.fleet.world);
-        let per_match_tick = |time: Duration| time.as_secs_f64() * 1e6 / (ticks * matches) as f64;
-        self.sim_us.push(per_match_tick(sim));
-        self.pilots_us.push(per_match_tick(pilots));
-        let bullets: usize = self.keys.iter().map(|key| self.fleet.state(*key).bullets.0.len()).sum();
-        self.bullets.push(bullets as f64 / matches as f64);
-        let live = self.keys.iter().filter(|key| self.fleet.state(**key).round.phase == Phase::Live).count();
-        assert_eq!(live, matches, "a fight that should go on is over");
-        self.mend_hulls();
-    }
-
-    /// Between visits, so that nobody ever dies.
-    fn mend_hulls(&mut self) {
-        for key in &self.keys {
-            let mut ships = self.fleet.world.get_mut::<Ships>(key.entity()).expect("a match of this fleet");
-            ships.0.iter_mut().take(usize::from(SEATS)).for_each(|ship| ship.hull = HULL);
-        }
+        let match_ticks = (moments.len() * TICKS_PER_LOAD) as f64;
+        self.sim_us.push(sim.as_secs_f64() * 1e6 / match_ticks);
+        self.pilots_us.push(pilots.as_secs_f64() * 1e6 / match_ticks);
+        self.bullets.push(bullets as f64 / moments.len() as f64);
     }
 
     /// Forgets what was measured so far.
@@ -201,13 +200,14 @@ fn print_aims(rows: &[Row]) {
 }
 
 fn measure(rules: &Arc<Ruleset>) -> Vec<Row> {
-    let mut benches: Vec<Bench> = SIZES.map(|matches| Bench::new(matches, rules)).into();
+    let mut benches: Vec<Bench> = SIZES.map(|count| Bench::new(count, rules)).into();
+    let moments = live_moments(rules);
     for round in 0..=ROUNDS {
         let mut order: Vec<&mut Bench> = benches.iter_mut().collect();
         if round % 2 == 1 {
             order.reverse();
         }
-        order.into_iter().for_each(Bench::visit);
+        order.into_iter().for_each(|bench| bench.visit(&moments));
         // The first round only warms caches and branch predictors.
         if round == 0 {
             benches.iter_mut().for_each(Bench::forget);
@@ -226,8 +226,9 @@ fn main() -> ExitCode {
     };
     let profile = if cfg!(debug_assertions) { "debug assertions on: no measurement" } else { "release profile" };
     println!("{}, {profile}, load average before the start {}", processor(), load_average());
-    println!("{SEATS} ships, standard rules with lasting hulls, median of {ROUNDS} rounds");
-    let rows = measure(&lasting());
+    let rules = rules("standard");
+    println!("{SEATS} ships, rules {} {:016x}, median of {ROUNDS} rounds", rules.name(), rules.hash());
+    let rows = measure(&rules);
     print_table(&rows);
     print_aims(&rows);
     if let Some(file) = file {

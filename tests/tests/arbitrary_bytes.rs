@@ -5,7 +5,7 @@
 
 use allocation_counter::measure;
 use astro_shared::assets;
-use astro_shared::replay::{MAGIC, Recorder, Replay};
+use astro_shared::replay::{Recorder, Replay};
 use astro_shared::sim::fields::Audience;
 use astro_shared::sim::rules::Ruleset;
 use astro_shared::sim::state::View;
@@ -17,6 +17,7 @@ use astro_shared::wire::message::{self, RosterSeat, ToClient, ToServer};
 use astro_shared::wire::{DATAGRAM_BYTES_MAX, DECODE_BYTES_MAX, MESSAGE_BYTES_MAX, snapshot};
 use astro_tests::dice::{Dice, each_seed};
 use astro_tests::pilots::{Fleet, rules};
+use astro_tests::replay_file::{repacked, unpacked};
 
 /// Memory that reading a replay may hold at once: its body of 32 MiB, copies of its columns, the growth of a buffer.
 const REPLAY_BYTES_MAX: u64 = 128 << 20;
@@ -237,10 +238,6 @@ fn a_replay() -> Vec<u8> {
     recorder.finish(MatchId(7), 1, &fleet.state(key)).encode()
 }
 
-fn repacked(body: &[u8]) -> Vec<u8> {
-    [&MAGIC[..], &miniz_oxide::deflate::compress_to_vec(body, 1)].concat()
-}
-
 fn read_within_memory(file: &[u8]) -> bool {
     let mut read = false;
     let memory = measure(|| read = Replay::read(file).is_ok());
@@ -252,7 +249,8 @@ fn read_within_memory(file: &[u8]) -> bool {
 #[test]
 fn damaged_replays_never_panic_and_stay_within_their_memory() {
     let file = a_replay();
-    let body = miniz_oxide::inflate::decompress_to_vec(&file[MAGIC.len()..]).expect("inflates");
+    let body = unpacked(&file);
+    assert!(read_within_memory(&repacked(&body)), "the envelope is as the layout says");
     let mut read = 0;
     each_seed(3000, |_, dice| {
         let damaged = hostile(dice, std::slice::from_ref(&file), 4000);

@@ -46,7 +46,7 @@ fn encounter(dice: &mut Dice) -> ((i32, i32), (i32, i32), i32) {
 #[test]
 fn the_swept_test_agrees_with_a_thousand_steps_per_tick() {
     let (mut hits, mut misses) = (0, 0);
-    let all = each_seed(60_000, |_, dice| {
+    let all = each_seed(200_000, |_, dice| {
         let (from, path, radius) = encounter(dice);
         match time_of_impact(from, path, radius) {
             Some(time) => {
@@ -132,7 +132,7 @@ fn tick_without_tunnels(scene: &mut Scene, rules: &Ruleset) -> (u32, u32) {
 fn a_bullet_never_passes_through_a_hull() {
     let (mut hits, mut near_misses, mut all) = (0, 0, true);
     for rules in [rules("standard"), extremes()] {
-        all &= each_seed(12, |_, dice| {
+        all &= each_seed(40, |_, dice| {
             let mut scene = Scene::live(8, &rules);
             while scene.round().phase == Phase::Live && scene.round().live_ticks < 600 {
                 for seat in 0..8 {

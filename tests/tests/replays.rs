@@ -7,6 +7,7 @@ use astro_shared::sim::state::{Input, Inputs};
 use astro_shared::sim::units::{MatchId, Seat, TICKS_PER_SECOND, Tick};
 use astro_tests::dice::{Dice, each_seed};
 use astro_tests::pilots::{Fleet, rules};
+use astro_tests::replay_file::{repacked, unpacked};
 
 /// A match flown by pilots to its end, recorded; and what was applied in every tick.
 fn recorded(seed: u64, seats: u8, preset: &str) -> (Finished, Vec<Inputs>) {
@@ -57,7 +58,7 @@ fn with_flipped_bit(input: Input, dice: &mut Dice) -> Input {
 #[test]
 fn one_flipped_input_bit_is_found_and_its_tick_named() {
     let matches: Vec<Replay> = (0..8).map(|seed| read(&recorded(seed, 2 + seed as u8 % 4, "sprint").0)).collect();
-    each_seed(200, |seed, dice| {
+    each_seed(300, |seed, dice| {
         let mut replay = matches[seed as usize % matches.len()].clone();
         let tick = Tick(dice.within(1..i64::from(replay.header.ticks) + 1) as u32);
         let seat = Seat(dice.below(usize::from(replay.header.seats)) as u8);
@@ -132,16 +133,12 @@ fn a_replay_of_another_sim_version_is_said_to_be_that_and_never_to_differ() {
 /// Broken by reading the whole header before its version.
 #[test]
 fn a_later_version_with_another_header_is_still_said_to_be_another_version() {
-    use astro_shared::replay::MAGIC;
     let (mut finished, _) = recorded(6, 2, "sprint");
     finished.header.sim_version = 77;
-    let file = finished.encode();
-    let body = miniz_oxide::inflate::decompress_to_vec(&file[MAGIC.len()..]).expect("inflates");
+    let mut body = unpacked(&finished.encode());
     let at = body.windows(5).position(|word| word == b"crew:").expect("the header names its crew");
-    let mut renamed = body.clone();
-    renamed[at..at + 4].copy_from_slice(b"team");
-    let file = [&MAGIC[..], &miniz_oxide::deflate::compress_to_vec(&renamed, 1)].concat();
-    assert_eq!(Replay::read(&file).expect_err("another version"), ReplayError::OtherSim { recorded: 77 });
+    body[at..at + 4].copy_from_slice(b"team");
+    assert_eq!(Replay::read(&repacked(&body)).expect_err("another version"), ReplayError::OtherSim { recorded: 77 });
 }
 
 /// Broken by a ruleset that is looked up instead of contained, or by one of a changed file that is believed.
@@ -173,4 +170,15 @@ fn a_replay_costs_about_forty_bytes_per_second_and_seat() {
     let cost = bytes / seat_seconds;
     println!("{cost:.1} bytes per second and seat over {:.0} seconds of four seats", seat_seconds / 4.0);
     assert!(cost < 60.0, "{cost:.1} bytes per second and seat");
+}
+
+/// Broken by a file that is believed although a byte of it is wrong.
+#[test]
+fn a_damaged_byte_anywhere_in_a_file_is_refused() {
+    let file = recorded(9, 4, "sprint").0.encode();
+    for at in 0..file.len() {
+        let mut damaged = file.clone();
+        damaged[at] ^= 1 << (at % 8);
+        assert!(Replay::read(&damaged).is_err(), "byte {at} of {}", file.len());
+    }
 }

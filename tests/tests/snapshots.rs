@@ -129,7 +129,7 @@ fn play_over_network(fleet: &mut Fleet, key: MatchKey, ticks: u32, loss: u64, di
 #[test]
 fn thousands_of_snapshots_over_a_bad_network_rebuild_the_servers_view_bit_for_bit() {
     let (mut applied, mut absolute, mut stale) = (0, 0, 0);
-    let all = each_seed(24, |seed, dice| {
+    let all = each_seed(60, |seed, dice| {
         let mut fleet = Fleet::new();
         let key = fleet.open(seed, dice.pick(&[2, 4, 8]), &rules(dice.pick(&["standard", "sprint"])));
         let loss = dice.pick(&[0, 5, 30, 70, 95]);

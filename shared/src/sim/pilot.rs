@@ -14,12 +14,15 @@ use super::units::{ADVANCE_SHIFT, ANGLE_STEPS, SINE_ONE, Seat, Tick, shortest};
 /// Ticks between two thoughts of one pilot.
 pub const THINK_EVERY_TICKS: u32 = 3;
 
+/// How far beside the target an evading pilot steers: a sixth of a turn.
+const EVADE_STEPS: i32 = ANGLE_STEPS as i32 / 6;
+
 /// How well a pilot aims; higher is better.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Skill {
-    /// Misses by up to 12 degrees.
+    /// Misses by up to 20 degrees.
     Rookie,
-    /// Misses by up to 4 degrees.
+    /// Misses by up to 12 degrees.
     Regular,
 }
 
@@ -27,8 +30,8 @@ impl Skill {
     /// Largest aim error in angle steps.
     fn error_steps(self) -> i32 {
         match self {
-            Skill::Rookie => i32::from(ANGLE_STEPS) * 12 / 360,
-            Skill::Regular => i32::from(ANGLE_STEPS) * 4 / 360,
+            Skill::Rookie => i32::from(ANGLE_STEPS) * 20 / 360,
+            Skill::Regular => i32::from(ANGLE_STEPS) * 12 / 360,
         }
     }
 }
@@ -46,23 +49,25 @@ pub fn think(view: &View, rules: &Ruleset, seat: Seat, skill: Skill, tick: Tick)
     }
     let Some(target) = nearest_enemy(view, rules, seat) else { return Input::NEUTRAL };
     let aim = Aim::at(own, target, rules);
-    // The hand is unsteady: a new error four times a second, unknown to nobody and useful to nobody.
-    let noise = random(u64::from(own.hull), Purpose::Pilot, tick.0 / 15, u32::from(seat.0));
+    // The hand is unsteady: a new error four times a second. Salted with the place, so that matches that begin in the
+    // same tick do not all go the same way.
+    let noise = random((own.x as u64) << 32 | own.y as u64, Purpose::Pilot, tick.0 / 15, u32::from(seat.0));
     let error = skill.error_steps();
-    let off = aim.off_steps + (noise % (2 * error as u64 + 1)) as i32 - error;
+    let unsteady = (noise % (2 * error as u64 + 1)) as i32 - error;
+
+    let loaded = own.ammunition > 0 && own.cooldown_ticks <= THINK_EVERY_TICKS as u8;
+    // Nothing to shoot with just now: break off to one side under thrust, which is what dodging amounts to.
+    let evade = if noise & 0x100 == 0 { EVADE_STEPS } else { -EVADE_STEPS };
+    let off = aim.off_steps + if loaded { unsteady } else { evade };
 
     // One thought lasts several ticks: turn only so fast that the last of them does not overshoot.
     let per_input_q8 = rules.turn_per_input_q8 * THINK_EVERY_TICKS as i32;
     let turn = (off * 256 / per_input_q8).clamp(-15, 15) as i8;
 
     let in_range = aim.flight_ticks * 10 < i32::from(rules.bullet_life_ticks) * 8;
-    let hull_steps = aim.hull_steps.max(error / 2);
-    let fire = own.ammunition > 0 && in_range && off.abs() <= hull_steps;
-    let far = aim.flight_ticks * 10 > i32::from(rules.bullet_life_ticks) * 4;
-    let facing = off.abs() < i32::from(ANGLE_STEPS) / 10;
-    // With an empty magazine it keeps moving, so as not to be an easy target.
-    let thrust = (far && facing) || (own.ammunition == 0 && noise & 0x100 != 0);
-    Input::new(turn, thrust, fire)
+    let fire = loaded && in_range && off.abs() <= aim.hull_steps.max(error / 4);
+    let close = aim.flight_ticks * 10 < i32::from(rules.bullet_life_ticks) * 2;
+    Input::new(turn, !loaded || !close, fire)
 }
 
 fn nearest_enemy<'a>(view: &'a View, rules: &Ruleset, seat: Seat) -> Option<&'a Ship> {
