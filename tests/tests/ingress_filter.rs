@@ -8,11 +8,11 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
 use allocation_counter::measure;
-use astro_shared::wire::filter::{NETCODE_BYTES_MAX, REQUEST_BYTES, Refused, RenetProgress, Side};
+use astro_shared::wire::filter::{MESSAGES_AHEAD_MAX, NETCODE_BYTES_MAX, REQUEST_BYTES, Refused, RenetProgress, Side};
 use astro_shared::wire::filter::{check_netcode, check_renet};
 use astro_shared::wire::{CLIENT_MESSAGE_BYTES_MAX, CONTROL_CHANNEL, CONTROL_CHANNEL_BYTES_MAX, MESSAGE_BYTES_MAX};
 use astro_tests::dice::{Dice, each_seed};
-use renet::{ChannelConfig, ConnectionConfig, RenetClient, RenetServer, SendType};
+use renet::{ChannelConfig, ConnectionConfig, DisconnectReason, RenetClient, RenetServer, SendType};
 use renetcode::{
     ClientAuthentication, ConnectToken, NetcodeClient, NetcodeServer, ServerAuthentication, ServerConfig, ServerResult,
 };
@@ -269,6 +269,14 @@ impl Target {
         true
     }
 
+    /// The filter is at least as strict as the parser: what it lets through, renet can read.
+    fn assert_understood(&self) {
+        let reasons = [self.pair.server.disconnect_reason(PEER), self.pair.client.disconnect_reason()];
+        for reason in reasons.into_iter().flatten() {
+            assert!(!matches!(reason, DisconnectReason::PacketDeserialization(_)), "{reason}");
+        }
+    }
+
     fn is_gone(&self) -> bool {
         !self.pair.server.is_connected(PEER) || self.pair.client.is_disconnected()
     }
@@ -281,6 +289,7 @@ fn nothing_that_passes_makes_renet_panic() {
     let (mut target, mut passed, mut connections) = (Target::new(&mut dice), 0, 1);
     for case in 0..250_000 {
         passed += u32::from(target.attack_server(&mut dice)) + u32::from(target.attack_client(&mut dice));
+        target.assert_understood();
         if target.is_gone() || case % 500 == 0 {
             target = Target::new(&mut dice);
             connections += 1;
@@ -305,6 +314,27 @@ fn what_passes_and_is_never_read_stays_within_the_channels_memory() {
         assert!(memory.bytes_current < 4 * CONTROL_CHANNEL_BYTES_MAX as i64, "{} bytes kept", memory.bytes_current);
         assert!(passed > 5000, "{passed} passed");
     });
+}
+
+/// N6. Broken by a window for message ids that is missing or moves on without messages being read.
+#[test]
+fn small_messages_with_ever_higher_ids_and_the_first_withheld_are_soon_refused() {
+    let (mut pair, mut passed) = (Pair::new(), 0);
+    let memory = measure(|| {
+        for id in 1..30_000u64 {
+            let mut packet = vec![0];
+            put_varint(&mut packet, id, &mut Dice::new(id));
+            packet.extend([CONTROL_CHANNEL, 0, 1]);
+            put_varint(&mut packet, id, &mut Dice::new(id));
+            packet.extend([1, 7]);
+            if check_renet(&packet, &mut pair.up.1, CLIENT_MESSAGE_BYTES_MAX).is_ok() {
+                pair.server.process_packet_from(&packet, PEER).expect("a known client");
+                passed += 1;
+            }
+        }
+    });
+    assert_eq!(passed, MESSAGES_AHEAD_MAX - 1);
+    assert!(memory.bytes_current < CONTROL_CHANNEL_BYTES_MAX as i64, "{} bytes kept", memory.bytes_current);
 }
 
 // ---- netcode ----

@@ -325,8 +325,9 @@ fn nobody_moves_before_the_fight_nobody_is_hurt_after_it_and_the_sky_is_clear_fo
     assert_eq!(happened, [], "no hits, no shots");
     assert!(scene.ship(0).vx != 0 && scene.ship(0).hull == 100, "the winner flies on, unhurt");
     assert_eq!(scene.bullets().len(), 1);
-    let happened = scene.play_until(Phase::Countdown);
-    assert_eq!(without_shots(&happened), [Event::RoundStarted { number: 2 }]);
+    scene.play(scene.round().phase_ends.since(scene.tick_now()) - 1);
+    scene.shoot(1, 100, 100, 0);
+    assert_eq!(scene.tick(), [Event::RoundStarted { number: 2 }]);
     assert_eq!(scene.bullets(), []);
     assert!((0..2).all(|seat| scene.ship(seat).alive && scene.ship(seat).hull == 100 && scene.ship(seat).vx == 0));
 }
@@ -507,6 +508,21 @@ fn when_play_time_is_used_up_the_standings_decide() {
     assert_eq!(scene.round().live_ticks, 120);
     assert_eq!(scene.tick_now().since(since), 120 - live_before);
     assert_eq!(verdict(&mut scene), Some(Seat(0)));
+}
+
+/// Broken by a sprint whose limit is of a round and not of all its rounds together.
+#[test]
+fn a_sprint_ends_within_15_seconds_of_play_even_when_its_rounds_are_drawn() {
+    let mut scene = lined_up(2, &rules("sprint"));
+    scene.play(400);
+    (0..2).for_each(|seat| scene.edit_ship(seat, |ship| ship.hull = 1));
+    point_blank(&mut scene, 0, 1, 1);
+    point_blank(&mut scene, 1, 0, 1);
+    assert_eq!(scene.tick().last(), Some(&Event::RoundDrawn), "a mutual kill");
+    next_round(&mut scene);
+    draw_round(&mut scene);
+    assert_eq!(scene.round().live_ticks, 900);
+    assert_eq!(verdict(&mut scene), None);
 }
 
 /// Broken by spawns that depend on the match's neighbours, or that never change from round to round.

@@ -28,6 +28,7 @@ use super::record::{self, RecordSink};
 use super::replicate;
 use super::spool::Spool;
 use crate::directory::Directory;
+use crate::priority::claim_shard_priority;
 use crate::telemetry::ShardMetrics;
 use crate::transport::{Traffic, Transport};
 
@@ -232,6 +233,7 @@ pub struct ShardThread {
 
 /// Runs a shard until told to stop. `make` builds its `App`: once at first, and again after a panic.
 pub fn run(mut thread: ShardThread, mut make: impl FnMut() -> io::Result<App>) {
+    claim_shard_priority();
     let mut pacing = Pacing::new(thread.clock.now());
     let mut app = None;
     while !thread.stop.load(Ordering::Relaxed) {
