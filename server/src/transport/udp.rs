@@ -364,3 +364,17 @@ fn send_to(socket: &UdpSocket, traffic: &mut Traffic, to: SocketAddr, bytes: &[u
         Err(_) => traffic.drop_one("send_error"),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_link_may_catch_up_three_seconds_at_once_and_then_ninety_a_second() {
+        let mut peer = Peer::new(LinkId(1), Duration::ZERO);
+        let allowed = |peer: &mut Peer, now| (0..1000).filter(|_| peer.may_send(now)).count();
+        assert_eq!(allowed(&mut peer, Duration::ZERO), 270);
+        assert_eq!(allowed(&mut peer, Duration::from_secs(1)), 90);
+        assert_eq!(allowed(&mut peer, Duration::from_secs(60)), 270, "it saves up no more than that");
+    }
+}

@@ -440,6 +440,14 @@ mod tests {
     }
 
     #[test]
+    fn rules_that_could_outlast_a_replay_are_refused() {
+        let endless = RULES.replace("rounds_to_win: 5", "rounds_to_win: 15");
+        let error = refused(&endless.replace("draws_in_a_row_max: 3", "draws_in_a_row_max: 15"), ARENA);
+        assert_eq!(error.field, "rounds_to_win");
+        assert!(error.reason.contains("149 minutes"), "{}", error.reason);
+    }
+
+    #[test]
     fn any_changed_rule_changes_the_hash() {
         let hash = |rules: &str| Ruleset::parse("r", rules, "a", ARENA).unwrap().hash();
         assert_ne!(hash(RULES), hash(&RULES.replace("damage: 50", "damage: 51")));
