@@ -58,6 +58,11 @@ pub enum ReplayCommand {
         #[arg(value_name = "FILE")]
         file: PathBuf,
     },
+    /// Play the last ticks of the matches in a capsule again, and say which of them panics.
+    Capsule {
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+    },
 }
 
 #[derive(Clone, Debug, Args)]
@@ -200,6 +205,11 @@ impl DataFolder {
     /// Where results wait for the store.
     pub fn spool(&self) -> PathBuf {
         self.path.join("spool")
+    }
+
+    /// Where capsules of panicked shards are kept.
+    pub fn capsules(&self) -> PathBuf {
+        self.path.join("capsules")
     }
 
     /// The fleet key, made on first use.

@@ -74,6 +74,9 @@ fn main() -> ExitCode {
             return replay_command::verify(&files);
         }
         Some(Subcommands::Replay { command: ReplayCommand::Show { file } }) => return replay_command::show(&file),
+        Some(Subcommands::Replay { command: ReplayCommand::Capsule { file } }) => {
+            return replay_command::capsule(&file);
+        }
         Some(Subcommands::Migrate { data }) => run(|_| migrate(data)),
         None => {
             arguments.serve.check().map_err(StartError::from).and_then(|config| run(|runtime| serve(config, runtime)))
@@ -130,6 +133,7 @@ async fn serve(config: Config, runtime: tokio::runtime::Handle) -> Result<(), St
         public_udp: config.public_udp,
         shards: config.shards,
         lanes_per_shard: LANES_PER_SHARD,
+        capsules: data.capsules(),
     };
     let host = Arc::new(Host::start(host_config, &metrics, spool.clone(), Arc::clone(&directory))?);
     let public_url = config.public_url.clone().unwrap_or_else(|| format!("http://{http}"));

@@ -1,16 +1,19 @@
-//! `astro-server replay`: what an operator or player does with replay files.
+//! `astro-server replay`: what an operator or player does with replay files and capsules.
 //!
 //! In: file names. Out: lines for a person, and an exit code for a script: 0 equal, 1 differs or unusable.
 //! Start reading at [`verify`].
 
 use std::fmt::Write as _;
 use std::io::Write as _;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use astro_shared::replay::{Replay, Verdict};
 use astro_shared::sim::state::Event;
 use astro_shared::sim::units::{Seat, TICKS_PER_SECOND, Tick};
+
+use crate::host::capsule::{Capsule, CapsuleError, LostMatch};
 
 /// Plays every file again and says whether each tick is as recorded.
 pub fn verify(files: &[PathBuf]) -> ExitCode {
@@ -40,6 +43,43 @@ pub fn show(file: &Path) -> ExitCode {
             eprintln!("{}: {error}", file.display());
             ExitCode::FAILURE
         }
+    }
+}
+
+/// Plays what is left of every match in a capsule, each behind a fence.
+pub fn capsule(file: &Path) -> ExitCode {
+    let capsule = match Capsule::read(file) {
+        Ok(capsule) => capsule,
+        Err(error) => {
+            eprintln!("{}: {error}", file.display());
+            return ExitCode::FAILURE;
+        }
+    };
+    let Capsule { shard, server_version, commit, message, .. } = &capsule;
+    print(&format!("shard {shard} of version {server_version} ({commit}): {message}\n"));
+    let mut all_played = true;
+    for lost in &capsule.matches {
+        let (mut first, mut last) = (None, Tick(0));
+        let play = || capsule.play(lost, |state| (_, last) = (first.get_or_insert(state.round.tick), state.round.tick));
+        let line = match catch_unwind(AssertUnwindSafe(play)) {
+            Ok(played) => {
+                all_played &= played.is_ok();
+                describe_lost(lost, first.unwrap_or(last), last, played)
+            }
+            // The panic itself has been printed.
+            Err(_) => format!("{}: PANICS in tick {}", lost.match_id, last.plus(1)),
+        };
+        print(&format!("{line}\n"));
+    }
+    if all_played { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn describe_lost(lost: &LostMatch, first: Tick, last: Tick, played: Result<(), CapsuleError>) -> String {
+    match played {
+        Ok(()) => {
+            format!("{}: ticks {first} to {last} play without a panic ({})", lost.match_id, lost.names.join(", "))
+        }
+        Err(error) => error.to_string(),
     }
 }
 

@@ -210,7 +210,14 @@ pub struct UdpPlayer {
 impl UdpPlayer {
     pub fn with(ticket: &TicketAnswer, ruleset: Arc<Ruleset>) -> UdpPlayer {
         let token = STANDARD.decode(&ticket.connect_token).expect("base64");
-        let link = Link::from_connect_token(&token, unix_now()).expect("a connect token");
+        let mut player = UdpPlayer::from_token(ticket.match_id, &token, ruleset);
+        player.seat_secret = ticket.seat_secret.clone();
+        player
+    }
+
+    /// A player who has a connect token and nothing else.
+    pub fn from_token(match_id: MatchId, token: &[u8], ruleset: Arc<Ruleset>) -> UdpPlayer {
+        let link = Link::from_connect_token(token, unix_now()).expect("a connect token");
         let server = link.server_address().expect("an address");
         let mut session = Session::new(link, 30, unix_now());
         session.start(ruleset);
@@ -220,10 +227,10 @@ impl UdpPlayer {
             session,
             socket,
             server,
-            match_id: ticket.match_id,
-            seat_secret: ticket.seat_secret.clone(),
+            match_id,
+            seat_secret: String::new(),
             world: SimPlugin::world(),
-            brain: Brain::new(u64::from(ticket.seat)),
+            brain: Brain::new(match_id.0 as u64),
         }
     }
 

@@ -152,6 +152,11 @@ impl Links {
         self.closing.push((link, reason));
     }
 
+    /// The same for all of them.
+    pub fn close_all(&mut self, reason: CloseReason) {
+        self.closing.extend(self.routes.keys().map(|link| (*link, reason)));
+    }
+
     /// Queues a control message; a client that lets 64 KiB pile up is closed.
     pub fn tell(&mut self, renet: &mut RenetServer, link: LinkId, message: &ToClient) {
         let Some(route) = self.routes.get_mut(&link) else { return };

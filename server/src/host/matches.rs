@@ -23,6 +23,7 @@ use bevy_renet::RenetServer;
 use rand::Rng;
 use tokio::sync::oneshot;
 
+use super::capsule::BlackBox;
 use super::crew::{CLAIM_TTL, Crew, Occupant, Presence};
 use super::link::Links;
 use super::record::{Recording, result_message};
@@ -65,6 +66,8 @@ pub enum Command {
     Drain,
     /// Everything ends now, without results.
     VoidAll,
+    /// Runs between two ticks with the shard's World in hand.
+    Inspect(Box<dyn FnOnce(&mut World) + Send>),
 }
 
 /// A seat promised to whoever shows the ticket.
@@ -170,6 +173,7 @@ pub fn handle_command(world: &mut World, command: Command) {
         Command::Void { match_id, reason, reply } => _ = reply.send(void(world, match_id, &reason)),
         Command::Recorded { match_id } => publish_result(world, match_id),
         Command::Drain => drain(world),
+        Command::Inspect(look) => look(world),
         Command::VoidAll => {
             let ids: Vec<MatchId> = world.resource::<Matches>().by_id.keys().copied().collect();
             ids.into_iter().for_each(|id| _ = void(world, id, "server shutdown"));
@@ -201,7 +205,7 @@ fn open(world: &mut World, order: MatchOrder) -> Result<(), HostError> {
     let fill_at = demo.then_some(now);
     let hosted = Hosted { order, stage: Stage::Filling, opened: now, fill_at, start: false, started: now, stagger };
     let mut entity = world.entity_mut(key.entity());
-    entity.insert((hosted, crew, EventRing::default()));
+    entity.insert((hosted, crew, EventRing::default(), BlackBox::default()));
     if !demo {
         entity.insert(Recording(Recorder::new(seats)));
     }

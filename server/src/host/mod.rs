@@ -5,16 +5,20 @@
 //! *Invariant:* the key that connect tokens are sealed with is random per start and never leaves this process.
 //! Start reading at [`Host::start`]; a tick is spelled in [`shard::build`].
 
+pub mod capsule;
 pub mod crew;
 pub mod link;
 pub mod matches;
+mod panics;
 pub mod record;
 pub mod replicate;
 pub mod shard;
 pub mod spool;
+mod wreck;
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread::JoinHandle;
@@ -22,6 +26,7 @@ use std::time::Duration;
 
 use astro_shared::sim::units::MatchId;
 use astro_shared::wire;
+use bevy_ecs::world::World;
 use rand::Rng;
 use renetcode::ConnectToken;
 use tokio::sync::oneshot;
@@ -51,6 +56,8 @@ pub struct HostConfig {
     pub public_udp: Option<IpAddr>,
     pub shards: usize,
     pub lanes_per_shard: usize,
+    /// Where capsules of panicked shards are kept.
+    pub capsules: PathBuf,
 }
 
 /// The host could not start.
@@ -103,7 +110,9 @@ impl Host {
         let stop = Arc::new(AtomicBool::new(false));
         let start = |(index, udp): (usize, UdpTransport)| {
             let lanes = rebound(&config, &udp, key);
-            let common = Common { clock, stop: stop.clone(), spool: spool.clone(), directory: directory.clone() };
+            let capsules = config.capsules.clone();
+            let common =
+                Common { clock, stop: stop.clone(), spool: spool.clone(), directory: directory.clone(), capsules };
             start_shard(index, udp, lanes, metrics.shard(index), common)
         };
         let shards = opened.into_iter().enumerate().map(start).collect::<io::Result<Vec<_>>>()?;
@@ -120,6 +129,13 @@ impl Host {
     /// Seats held by people.
     pub fn players(&self) -> usize {
         self.shards.iter().map(|shard| shard.status.players.load(Ordering::Relaxed)).sum()
+    }
+
+    /// Has `look` run between two ticks of a shard with its World in hand: for tests and debuggers. False when the shard
+    /// takes no commands. A panic in it is a panic of the shard.
+    pub fn inspect(&self, shard: usize, look: impl FnOnce(&mut World) + Send + 'static) -> bool {
+        let shard = self.shards.get(shard);
+        shard.is_some_and(|shard| shard.commands.try_send(Command::Inspect(Box::new(look))).is_ok())
     }
 
     /// Ends every thread; matches still running are gone.
@@ -286,6 +302,7 @@ struct Common {
     stop: Arc<AtomicBool>,
     spool: Spool,
     directory: Arc<Directory>,
+    capsules: PathBuf,
 }
 
 fn start_shard(
@@ -298,7 +315,7 @@ fn start_shard(
     let (commands, command_queue) = mpsc::sync_channel(COMMANDS_MAX);
     let (recorded, recorded_queue) = mpsc::channel();
     let status = Arc::<ShardStatus>::default();
-    let Common { clock, stop, spool, directory } = common;
+    let Common { clock, stop, spool, directory, capsules } = common;
     let thread = ShardThread {
         index,
         clock,
@@ -307,6 +324,7 @@ fn start_shard(
         stop,
         status: status.clone(),
         metrics: metrics.clone(),
+        capsules,
     };
     let shard_status = status.clone();
     let mut first = Some(udp);

@@ -3,12 +3,13 @@
 //! In: commands, the network, the clock (read here and handed on as an argument). Out: ticks.
 //! Order of a tick, spelled once in [`build`]: Receive → Input → Tick → Record → Replicate → Send.
 //! *Invariant:* nothing asynchronous runs on a shard's thread, and nothing on it waits but the pacing.
-//! *Invariant:* an `App` in which a system panicked is dropped and never updated again; a fresh one takes its place.
+//! *Invariant:* an `App` in which a system panicked is dropped and never updated again; a fresh one takes its place (`wreck`).
 //! *Invariant:* a late shard first catches up, at most [`CATCH_UP_TICKS_MAX`] ticks; beyond that it drops pace, counted and logged.
 //! Start reading at [`run`], then [`build`].
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc;
@@ -21,13 +22,18 @@ use bevy_ecs::schedule::{ScheduleLabel, SingleThreadedExecutor};
 use bevy_renet::renet::RenetServer as RenetCore;
 use bevy_renet::{RenetReceive, RenetSend, RenetServer};
 use nix::time::ClockId;
+use tokio::sync::oneshot;
 
+use super::capsule;
 use super::link::{self, Links, control_config};
 use super::matches::{self, Command, Matches};
+use super::panics;
 use super::record::{self, RecordSink};
 use super::replicate;
 use super::spool::Spool;
+use super::wreck;
 use crate::directory::Directory;
+use crate::hosts::MatchOrder;
 use crate::priority::claim_shard_priority;
 use crate::telemetry::ShardMetrics;
 use crate::transport::{Traffic, Transport};
@@ -40,6 +46,9 @@ pub const CATCH_UP_TICKS_MAX: u32 = 5;
 pub const COMMANDS_MAX: usize = 1024;
 /// Commands carried out in one tick; a burst of joins spreads over ticks instead of making one late.
 const COMMANDS_PER_TICK_MAX: usize = 64;
+/// A shard that panics before it has played this many ticks does not get its demo matches back: they may be what makes
+/// it panic.
+const DEMOS_TRUSTED_AFTER_TICKS: u32 = 2 * TICKS_PER_SECOND;
 /// Between two complaints about dropped pace.
 const COMPLAIN_EVERY: Duration = Duration::from_secs(1);
 
@@ -153,7 +162,7 @@ pub fn build(parts: ShardParts, now: Duration) -> App {
         ShardTick,
         (
             link::receive.in_set(RenetReceive),
-            (matches::advance, matches::gather_inputs).chain().in_set(ShardSet::Input),
+            (matches::advance, matches::gather_inputs, capsule::note_inputs).chain().in_set(ShardSet::Input),
             sim::tick.in_set(ShardSet::Tick),
             (record::record_ticks, replicate::keep_events).chain().in_set(ShardSet::Record),
             replicate::replicate.in_set(ShardSet::Replicate),
@@ -229,17 +238,26 @@ pub struct ShardThread {
     pub stop: Arc<AtomicBool>,
     pub status: Arc<ShardStatus>,
     pub metrics: ShardMetrics,
+    /// Where capsules are kept.
+    pub capsules: PathBuf,
 }
 
 /// Runs a shard until told to stop. `make` builds its `App`: once at first, and again after a panic.
 pub fn run(mut thread: ShardThread, mut make: impl FnMut() -> io::Result<App>) {
     claim_shard_priority();
+    panics::listen();
     let mut pacing = Pacing::new(thread.clock.now());
     let mut app = None;
+    let mut ticks_played = 0;
+    let mut demos = Vec::new();
     while !thread.stop.load(Ordering::Relaxed) {
         let Some(running) = app.as_mut() else {
             match make() {
-                Ok(fresh) => app = Some(fresh),
+                Ok(mut fresh) => {
+                    ticks_played = 0;
+                    demos.drain(..).for_each(|order| thread.reopen(&mut fresh, order));
+                    app = Some(fresh);
+                }
                 Err(error) => {
                     tracing::error!(shard = thread.index, %error, "shard cannot open its sockets; trying again");
                     std::thread::sleep(Duration::from_millis(200));
@@ -248,11 +266,13 @@ pub fn run(mut thread: ShardThread, mut make: impl FnMut() -> io::Result<App>) {
             continue;
         };
         pacing.wait(&thread);
-        if catch_unwind(AssertUnwindSafe(|| thread.tick(running))).is_err() {
-            tracing::error!(
-                shard = thread.index,
-                "a system panicked; the shard's matches are lost and it starts afresh"
-            );
+        if catch_unwind(AssertUnwindSafe(|| thread.tick(running))).is_ok() {
+            ticks_played += 1;
+        } else {
+            demos = thread.on_panic(running);
+            if ticks_played < DEMOS_TRUSTED_AFTER_TICKS {
+                demos.clear();
+            }
             // Dropped outside any fence on purpose: a second panic here is beyond repair.
             app = None;
         }
@@ -268,6 +288,20 @@ impl ShardThread {
         let cpu = thread_cpu().saturating_sub(cpu_before);
         self.metrics.tick(self.clock.now().saturating_sub(began), cpu);
         self.status.note_tick(cpu);
+    }
+
+    /// Buries an `App`; returns the demo matches that should come back.
+    fn on_panic(&self, app: &mut App) -> Vec<MatchOrder> {
+        let said = panics::take();
+        tracing::error!(shard = self.index, said, "a system panicked: the shard's matches end and it starts afresh");
+        wreck::abandon(app, self.index, self.clock.now(), said, &self.capsules)
+    }
+
+    fn reopen(&self, app: &mut App, order: MatchOrder) {
+        self.status.seats.fetch_add(i64::from(order.seats), Ordering::Relaxed);
+        // The other end is kept until the answer is there: an order nobody waits for is not carried out.
+        let (reply, _answer) = oneshot::channel();
+        command(app, self.clock.now(), Command::Open { order, reply });
     }
 }
 
