@@ -11,6 +11,7 @@ use astro_shared::sim::rules::Ruleset;
 use astro_shared::sim::state::View;
 use astro_shared::sim::units::{MatchId, Seat};
 use astro_shared::sim::{self, SimPlugin};
+use astro_shared::wire::acknowledge::{self, Acknowledge};
 use astro_shared::wire::filter::{self, RenetProgress, Side};
 use astro_shared::wire::input::{self, InputDatagram};
 use astro_shared::wire::message::{self, RosterSeat, ToClient, ToServer};
@@ -100,7 +101,9 @@ fn snapshots_of_a_match() -> Vec<Vec<u8>> {
 #[test]
 fn datagrams_and_messages_never_panic_and_stay_within_their_memory() {
     let inputs = bytes_of(input::samples(), "");
+    let acknowledgements = bytes_of(acknowledge::samples(), "");
     let snapshots = snapshots_of_a_match();
+    let public = bytes_of(snapshot::samples(), "Spectator");
     let mut down = bytes_of(message::samples(), "ToClient");
     let roster = ToClient::Roster { seats: vec![RosterSeat { name: "x".repeat(16), pilot: true }; 8] };
     down.push(roster.encode().expect("encodes"));
@@ -108,6 +111,11 @@ fn datagrams_and_messages_never_panic_and_stay_within_their_memory() {
     let report = [
         ("inputs", throw(60_000, &inputs, 60, |bytes| InputDatagram::decode(bytes).is_ok())),
         ("snapshots", throw(60_000, &snapshots, DATAGRAM_BYTES_MAX, |bytes| snapshot::decode(bytes, Seat(1)).is_ok())),
+        (
+            "spectators' snapshots",
+            throw(60_000, &public, DATAGRAM_BYTES_MAX, |bytes| snapshot::decode(bytes, Audience::Public).is_ok()),
+        ),
+        ("acknowledgements", throw(60_000, &acknowledgements, 20, |bytes| Acknowledge::decode(bytes).is_ok())),
         ("messages up", throw(60_000, &up, 80, |bytes| ToServer::decode(bytes).is_ok())),
         ("messages down", throw(60_000, &down, MESSAGE_BYTES_MAX, |bytes| ToClient::decode(bytes).is_ok())),
         ("netcode, server", throw(60_000, &snapshots, 1400, |b| filter::check_netcode(b, Side::Server).is_ok())),

@@ -6,11 +6,12 @@ use std::fmt::Write;
 use std::path::PathBuf;
 
 use astro_shared::sim::SIM_VERSION;
+use astro_shared::sim::fields::Audience;
 use astro_shared::sim::state::{Event, Input};
 use astro_shared::sim::units::Seat;
-use astro_shared::wire::message::{self, CloseReason, ToClient, ToServer};
+use astro_shared::wire::message::{self, CloseReason, Place, ToClient, ToServer};
 use astro_shared::wire::snapshot::Baseline;
-use astro_shared::wire::{self, input, snapshot};
+use astro_shared::wire::{self, acknowledge, input, snapshot};
 use astro_tests::dice::Dice;
 use astro_tests::pilots::rules;
 use astro_tests::scene::Scene;
@@ -33,15 +34,11 @@ fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-fn all_samples() -> Vec<(&'static str, Vec<u8>)> {
-    message::samples().into_iter().chain(snapshot::samples()).chain(input::samples()).collect()
-}
-
 /// Broken by any change of a message, a datagram, a field's width, place or audience, or the grid.
 #[test]
 fn every_message_and_datagram_has_the_bytes_it_had_and_so_has_the_fingerprint() {
     let mut now = String::new();
-    for (name, bytes) in all_samples() {
+    for (name, bytes) in wire::samples() {
         writeln!(now, "{name}: {}", hex(&bytes)).expect("a string takes text");
     }
     writeln!(now, "fingerprint: {:016x}", wire::fingerprint()).expect("a string takes text");
@@ -61,7 +58,12 @@ macro_rules! variants {
 variants!(TO_SERVER, to_server, ToServer: Ready Leave);
 variants!(TO_CLIENT, to_client, ToClient: Welcome Roster Result Closing);
 variants!(EVENTS, event_name, Event: ShotFired ShipHit ShipDestroyed RoundStarted RoundWon RoundDrawn MatchWon);
+variants!(PLACES, place_name, Place: Seat Spectator);
 variants!(BASELINES, baseline_name, Baseline: Absolute After);
+
+fn place_of(message: &ToClient) -> Option<&'static str> {
+    if let ToClient::Welcome { place, .. } = message { Some(place_name(place)) } else { None }
+}
 
 fn assert_all(seen: impl Iterator<Item = &'static str>, names: &[&'static str]) {
     assert_eq!(seen.collect::<BTreeSet<_>>(), names.iter().copied().collect::<BTreeSet<_>>());
@@ -76,13 +78,20 @@ fn every_kind_of_message_event_and_snapshot_has_a_sample_that_decodes() {
     let down: Vec<ToClient> = of("ToClient").map(|(_, bytes)| ToClient::decode(bytes).expect("decodes")).collect();
     assert_all(up.iter().map(to_server), TO_SERVER);
     assert_all(down.iter().map(to_client), TO_CLIENT);
-    let decode = |(_, bytes): (&str, Vec<u8>)| snapshot::decode(&bytes, Seat(1)).expect("decodes");
+    assert_all(down.iter().filter_map(place_of), PLACES);
+    let decode = |(name, bytes): (&str, Vec<u8>)| {
+        let audience = if name.starts_with("Spectator") { Audience::Public } else { Audience::Seat(Seat(1)) };
+        snapshot::decode(&bytes, audience).expect("decodes")
+    };
     let snapshots: Vec<_> = snapshot::samples().into_iter().map(decode).collect();
     assert_all(snapshots.iter().map(|snapshot| baseline_name(&snapshot.baseline)), BASELINES);
     let events = snapshots.iter().flat_map(|snapshot| snapshot.events.iter());
     assert_all(events.map(|(_, event)| event_name(event)), EVENTS);
     for (_, bytes) in input::samples() {
         input::InputDatagram::decode(&bytes).expect("decodes");
+    }
+    for (_, bytes) in acknowledge::samples() {
+        acknowledge::Acknowledge::decode(&bytes).expect("decodes");
     }
 }
 

@@ -4,6 +4,7 @@
 //! *Invariant:* a pure state machine: time is an argument; no socket, clock or thread.
 //! *Invariant:* no bytes from the network, however made, panic it or grow it beyond its limits.
 //! *Invariant:* hot datagrams leave only after `Ready`: a server could not tell them from damage before.
+//! *Invariant:* a spectator's session has no clock and samples no inputs; it acknowledges each snapshot once.
 //! What is drawn or flown by is the newest snapshot; nothing is predicted here.
 //!
 //! The owner's loop: [`Session::handle_datagram`] for what came; then, 60 times a second,
@@ -25,11 +26,13 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use astro_shared::sim::fields::Audience;
 use astro_shared::sim::rules::Ruleset;
 use astro_shared::sim::state::{Input, View};
-use astro_shared::sim::units::{MatchId, SEATS_MAX, SEATS_MIN, Seat, Tick};
-use astro_shared::wire::message::{CloseReason, ResultSeat, RosterSeat, ToClient, ToServer};
-use astro_shared::wire::snapshot::{self, Decoded};
+use astro_shared::sim::units::{MatchId, SEATS_MAX, SEATS_MIN, Seat, TICKS_PER_SECOND, Tick};
+use astro_shared::wire::acknowledge::Acknowledge;
+use astro_shared::wire::message::{CloseReason, Place, ResultSeat, RosterSeat, ToClient, ToServer};
+use astro_shared::wire::snapshot::{self, Decoded, NO_MARGIN};
 use astro_shared::wire::{self, WireError};
 use bevy_ecs::world::World;
 
@@ -46,10 +49,10 @@ const SILENCE_MAX: Duration = Duration::from_secs(5);
 const LEAVE_WITHIN: Duration = Duration::from_millis(500);
 /// The last notice is not acknowledged, so it is sent more than once.
 const FAREWELLS: u8 = 3;
-/// What a snapshot reports when no input has reached the server since the one before.
-const NO_MARGIN: i8 = -128;
+/// How often a spectator says that it is there while it has nothing new to acknowledge.
+const SIGN_OF_LIFE_EVERY: Duration = Duration::from_secs(1);
 
-/// One connection to one seat of one match.
+/// One connection to one match: to a seat of it, or to watch.
 pub struct Session {
     link: Link,
     control: Control,
@@ -64,6 +67,9 @@ pub struct Session {
     /// Runs from the first snapshot on.
     clock: Option<TickClock>,
     inputs: InputQueue,
+    /// A spectator's word on what it has, still to be sent; and when it sent the last one.
+    acknowledge: bool,
+    acknowledged_at: Duration,
     /// At most one of each kind: all but `RosterChanged` happen once, and that one is not queued twice.
     events: VecDeque<SessionEvent>,
     statistics: Statistics,
@@ -90,7 +96,7 @@ enum State {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Welcome {
     pub match_id: MatchId,
-    pub seat: Seat,
+    pub place: Place,
     pub seats: u8,
     pub rules_hash: u64,
 }
@@ -181,6 +187,8 @@ impl Session {
             result: None,
             clock: None,
             inputs: InputQueue::new(now),
+            acknowledge: false,
+            acknowledged_at: now,
             events: VecDeque::new(),
             statistics: Statistics::default(),
             heard: now,
@@ -218,7 +226,7 @@ impl Session {
     /// Lets time pass: notices silence, a connection that ended, a goodbye that took too long.
     pub fn handle_tick(&mut self, now: Duration) {
         self.on_link_changed();
-        let silence = self.link.silence().unwrap_or(now.saturating_sub(self.heard));
+        let silence = self.silence(now);
         match self.state {
             State::Closed => {}
             State::Leaving { until } if now >= until || !self.control.is_unacknowledged() => self.close(Ended::Left),
@@ -243,7 +251,7 @@ impl Session {
 
     /// The next datagram to send. After [`SessionEvent::Closed`] a few may follow.
     pub fn poll_transmit(&mut self, now: Duration) -> Option<Transmit<'_>> {
-        if !(self.put_handshake(now) || self.put_control(now) || self.put_inputs(now) || self.put_farewell()) {
+        if !(self.put_handshake(now) || self.put_control(now) || self.put_hot(now) || self.put_farewell()) {
             return None;
         }
         self.statistics.datagrams_up += 1;
@@ -279,9 +287,17 @@ impl Session {
         self.replica.as_ref().map(Replica::view).filter(|view| view.round.tick != Tick(0))
     }
 
-    /// The own seat, once the server has said it.
+    /// A seat or a spectator's place, once the server has said which.
+    pub fn place(&self) -> Option<Place> {
+        self.welcome.map(|welcome| welcome.place)
+    }
+
+    /// The own seat, once the server has said it; a spectator never has one.
     pub fn seat(&self) -> Option<Seat> {
-        self.welcome.map(|welcome| welcome.seat)
+        match self.place()? {
+            Place::Seat(seat) => Some(Seat(seat)),
+            Place::Spectator { .. } => None,
+        }
     }
 
     pub fn welcome(&self) -> Option<Welcome> {
@@ -306,6 +322,21 @@ impl Session {
 
     pub fn is_closed(&self) -> bool {
         self.state == State::Closed
+    }
+
+    /// How long nothing has come that should have. A spectator's first picture is sent when the delay is over, and
+    /// until then a carrier without signs of life of its own may well be silent.
+    fn silence(&self, now: Duration) -> Duration {
+        if let Some(silence) = self.link.silence() {
+            return silence;
+        }
+        let patience = match self.place() {
+            Some(Place::Spectator { delay_ticks }) if self.view().is_none() => {
+                Duration::from_secs(u64::from(delay_ticks.div_ceil(TICKS_PER_SECOND)))
+            }
+            _ => Duration::ZERO,
+        };
+        now.saturating_sub(self.heard).saturating_sub(patience)
     }
 
     fn on_link_changed(&mut self) {
@@ -344,8 +375,8 @@ impl Session {
 
     fn on_message(&mut self, message: Result<ToClient, WireError>) {
         match message {
-            Ok(ToClient::Welcome { match_id, seat, seats, rules_hash }) => {
-                self.on_welcome(Welcome { match_id, seat: Seat(seat), seats, rules_hash });
+            Ok(ToClient::Welcome { match_id, place, seats, rules_hash }) => {
+                self.on_welcome(Welcome { match_id, place, seats, rules_hash });
             }
             Ok(ToClient::Roster { seats }) if seats.len() <= SEATS_MAX => {
                 self.roster = seats;
@@ -365,7 +396,11 @@ impl Session {
     }
 
     fn on_welcome(&mut self, welcome: Welcome) {
-        let possible = (SEATS_MIN..=SEATS_MAX).contains(&usize::from(welcome.seats)) && welcome.seat.0 < welcome.seats;
+        let seat_exists = match welcome.place {
+            Place::Seat(seat) => seat < welcome.seats,
+            Place::Spectator { .. } => true,
+        };
+        let possible = (SEATS_MIN..=SEATS_MAX).contains(&usize::from(welcome.seats)) && seat_exists;
         if !possible || self.welcome.is_some() {
             return self.close(Ended::Misbehaved);
         }
@@ -380,7 +415,8 @@ impl Session {
         if ruleset.hash() != welcome.rules_hash {
             return self.close(Ended::WrongRules);
         }
-        self.replica = Some(Replica::new(welcome.seat, welcome.seats, ruleset.clone()));
+        let audience = self.seat().map_or(Audience::Public, Audience::Seat);
+        self.replica = Some(Replica::new(audience, welcome.seats, ruleset.clone()));
         let ready = ToServer::Ready { fingerprint: wire::fingerprint(), snapshots_per_s: self.snapshots_per_s };
         self.control.queue(&ready);
     }
@@ -388,7 +424,7 @@ impl Session {
     /// Applies a snapshot; false when it does not decode or none was asked for.
     fn on_snapshot(&mut self, world: &mut World, payload: &[u8], now: Duration) -> bool {
         let Some(replica) = &mut self.replica else { return false };
-        let Ok(snapshot) = snapshot::decode(payload, replica.seat()) else { return false };
+        let Ok(snapshot) = snapshot::decode(payload, replica.audience()) else { return false };
         match replica.apply(world, &snapshot) {
             Ok(matches) => {
                 self.statistics.snapshots += 1;
@@ -401,6 +437,10 @@ impl Session {
     }
 
     fn on_applied(&mut self, snapshot: &Decoded, now: Duration) {
+        if self.seat().is_none() {
+            self.acknowledge = true;
+            return;
+        }
         let head = &snapshot.head;
         let took = &mut self.statistics.input_to_ack;
         self.inputs.on_confirmed(head.input_newest, now, |time| took.record(time));
@@ -439,11 +479,21 @@ impl Session {
         self.link.seal(&packet, &mut self.datagram)
     }
 
-    fn put_inputs(&mut self, now: Duration) -> bool {
+    /// A player's inputs, or a spectator's acknowledgement.
+    fn put_hot(&mut self, now: Duration) -> bool {
         let (State::Open, Some(replica)) = (self.state, &self.replica) else { return false };
-        let Some(datagram) = self.inputs.poll_datagram(replica.acknowledged(), now) else { return false };
+        let acknowledged = replica.acknowledged();
         self.payload.clear();
-        datagram.encode(&mut self.payload);
+        if replica.audience() == Audience::Public {
+            if !self.acknowledge && now.saturating_sub(self.acknowledged_at) < SIGN_OF_LIFE_EVERY {
+                return false;
+            }
+            (self.acknowledge, self.acknowledged_at) = (false, now);
+            Acknowledge(acknowledged).encode(&mut self.payload);
+        } else {
+            let Some(datagram) = self.inputs.poll_datagram(acknowledged, now) else { return false };
+            datagram.encode(&mut self.payload);
+        }
         self.link.seal(&self.payload, &mut self.datagram)
     }
 

@@ -10,14 +10,14 @@ use std::sync::Arc;
 use astro_shared::sim::fields::Audience;
 use astro_shared::sim::rules::Ruleset;
 use astro_shared::sim::state::View;
-use astro_shared::sim::units::{Seat, Tick};
+use astro_shared::sim::units::Tick;
 use astro_shared::sim::{self, MatchKey};
 use astro_shared::wire::snapshot::{Decoded, Head, NotApplied};
 use bevy_ecs::world::World;
 
-/// What a match looks like from one seat.
+/// What a match looks like from one seat, or to everyone.
 pub struct Replica {
-    seat: Seat,
+    audience: Audience,
     ruleset: Arc<Ruleset>,
     view: View,
     /// The row in the owner's World; opened with the first snapshot.
@@ -26,13 +26,13 @@ pub struct Replica {
 }
 
 impl Replica {
-    pub fn new(seat: Seat, seats: u8, ruleset: Arc<Ruleset>) -> Replica {
-        let view = View::empty(Audience::Seat(seat), seats);
-        Replica { seat, ruleset, view, row: None, acknowledged: Tick(0) }
+    pub fn new(audience: Audience, seats: u8, ruleset: Arc<Ruleset>) -> Replica {
+        let view = View::empty(audience, seats);
+        Replica { audience, ruleset, view, row: None, acknowledged: Tick(0) }
     }
 
-    pub fn seat(&self) -> Seat {
-        self.seat
+    pub fn audience(&self) -> Audience {
+        self.audience
     }
 
     pub fn ruleset(&self) -> &Arc<Ruleset> {
@@ -68,7 +68,7 @@ impl Replica {
             return false;
         }
         let mask = if head.hash_long { u32::MAX } else { u32::from(u16::MAX) };
-        sim::view_hash(world, row, Audience::Seat(self.seat)).is_some_and(|hash| hash & mask == head.view_hash & mask)
+        sim::view_hash(world, row, self.audience).is_some_and(|hash| hash & mask == head.view_hash & mask)
     }
 
     /// Gives the row back.

@@ -5,7 +5,7 @@ mod stage;
 use astro_shared::sim::SimPlugin;
 use astro_shared::sim::state::Event;
 use astro_shared::wire::snapshot::Baseline;
-use astro_shared::wire::{CONTROL_CHANNEL, CONTROL_CHANNEL_BYTES_MAX, KIND_INPUT, KIND_SNAPSHOT};
+use astro_shared::wire::{CONTROL_CHANNEL, CONTROL_CHANNEL_BYTES_MAX, KIND_ACKNOWLEDGE, KIND_INPUT, KIND_SNAPSHOT};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use renetcode::{ConnectToken, NetcodeServer, ServerAuthentication, ServerConfig, ServerResult};
@@ -19,7 +19,7 @@ fn a_session_joins_flies_in_time_and_agrees_on_every_hash() {
     let (fed, before) = (stage.server.fed, stage.session.statistics().clone());
     stage.play(1200);
     assert!(stage.events.starts_with(&[SessionEvent::Connected]), "{:?}", stage.events);
-    assert!(matches!(stage.events[1], SessionEvent::Welcomed(Welcome { seat: SEAT, .. })));
+    assert!(matches!(stage.events[1], SessionEvent::Welcomed(Welcome { place: Place::Seat(1), .. })));
     assert_eq!(stage.server.fed - fed, 1200, "an input of our own for every tick");
     let mut flown = stage.session.statistics().clone();
     flown.subtract(&before);
@@ -129,7 +129,7 @@ fn a_corrupted_field_is_a_mismatch_or_does_not_decode() {
         bad[bit / 8] ^= 1 << (bit % 8);
         // A replica as fresh as a newcomer's, so that the same tick applies every time.
         let Ok(decoded) = snapshot::decode(&bad, SEAT) else { continue };
-        let mut replica = Replica::new(SEAT, SEATS, rules());
+        let mut replica = Replica::new(Audience::Seat(SEAT), SEATS, rules());
         let mut world = SimPlugin::world();
         match replica.apply(&mut world, &decoded) {
             Ok(true) => unnoticed.push(bit),
@@ -196,6 +196,39 @@ fn results_and_the_reason_of_the_end_come_through() {
     let end = [SessionEvent::Result, SessionEvent::Closed { reason: Ended::Server(CloseReason::MatchOver) }];
     assert!(stage.events.ends_with(&end), "{:?}", stage.events);
     assert_eq!(stage.server.renet.channel_available_memory(CLIENT, CONTROL_CHANNEL), CONTROL_CHANNEL_BYTES_MAX);
+}
+
+#[test]
+fn a_spectator_sends_acknowledgements_at_the_rate_of_snapshots_and_no_inputs_and_agrees_on_every_hash() {
+    let mut stage = Stage::watching(600);
+    stage.play(1200);
+    let counted = stage.session.statistics();
+    assert!(counted.snapshots > 580, "{} snapshots", counted.snapshots);
+    assert_eq!((counted.state_mismatches, counted.snapshots_unusable, counted.datagrams_refused), (0, 0, 0));
+    let place = Place::Spectator { delay_ticks: 600 };
+    assert_eq!((stage.session.place(), stage.session.seat()), (Some(place), None));
+    assert_eq!(stage.sent_since(Duration::ZERO, |kind| kind == KIND_INPUT), 0);
+    let acknowledgements = &stage.server.acknowledgements;
+    assert!(acknowledgements.is_sorted_by_key(|(_, tick)| *tick));
+    let late = acknowledgements.iter().filter(|(now, tick)| now.since(*tick) > 6 && *tick != Tick(0)).count();
+    assert_eq!(late, 0, "each snapshot is acknowledged when it comes");
+    assert!((0..6).contains(&(counted.snapshots as i64 - acknowledgements.len() as i64)), "and only once");
+    let view = stage.session.view().unwrap();
+    assert!(view.ships.iter().all(|ship| (ship.ammunition, ship.shots) == (0, 0)), "nobody's magazine is shown");
+}
+
+#[test]
+fn a_spectator_waits_for_the_first_picture_as_long_as_the_delay_and_shows_that_he_is_there() {
+    let mut stage = Stage::watching(600);
+    stage.play(9);
+    stage.server_speaks = false;
+    assert!(stage.session.place().is_some());
+    stage.play(13 * 60);
+    assert!(!stage.session.is_closed());
+    let signs = stage.sent_since(Duration::from_secs(2), |kind| kind == KIND_ACKNOWLEDGE);
+    assert!((10..=12).contains(&signs), "{signs} signs of life in 11 s");
+    stage.play(3 * 60);
+    assert_eq!(stage.events.last(), Some(&SessionEvent::Closed { reason: Ended::Silent }), "but not for ever");
 }
 
 #[test]

@@ -13,7 +13,7 @@ use astro_shared::sim::state::Round;
 use astro_shared::sim::units::{Seat, Tick};
 use astro_shared::wire::filter::{RenetProgress, check_renet};
 use astro_shared::wire::input::InputDatagram;
-use astro_shared::wire::message::{CloseReason, ToClient, ToServer};
+use astro_shared::wire::message::{CloseReason, Place, ToClient, ToServer};
 use astro_shared::wire::{CLIENT_MESSAGE_BYTES_MAX, CONTROL_CHANNEL, CONTROL_CHANNEL_BYTES_MAX, fingerprint, is_hot};
 use bevy_ecs::prelude::*;
 use bevy_renet::RenetServer;
@@ -253,7 +253,8 @@ impl Receiver<'_, '_, '_> {
         };
         self.links.routes.insert(link, route);
         let rules_hash = hosted.order.ruleset.hash();
-        let welcome = ToClient::Welcome { match_id: hosted.order.match_id, seat: promise.seat.0, seats, rules_hash };
+        let place = Place::Seat(promise.seat.0);
+        let welcome = ToClient::Welcome { match_id: hosted.order.match_id, place, seats, rules_hash };
         self.links.tell(self.renet, link, &welcome);
     }
 

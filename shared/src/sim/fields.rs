@@ -30,6 +30,12 @@ pub enum Audience {
     Everything,
 }
 
+impl From<Seat> for Audience {
+    fn from(seat: Seat) -> Self {
+        Audience::Seat(seat)
+    }
+}
+
 impl Audience {
     /// Whether a field with this visibility, in a row owned by `owner`, is for this audience.
     pub fn sees(self, visible: Visible, owner: Option<Seat>) -> bool {

@@ -30,7 +30,7 @@ pub enum ToServer {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ToClient {
     /// First message on a connection: where one is.
-    Welcome { match_id: MatchId, seat: u8, seats: u8, rules_hash: u64 },
+    Welcome { match_id: MatchId, place: Place, seats: u8, rules_hash: u64 },
     /// Who flies which seat; sent again whenever that changes.
     Roster {
         #[serde(deserialize_with = "one_per_seat")]
@@ -44,6 +44,15 @@ pub enum ToClient {
     },
     /// The connection ends, and why. Nothing follows.
     Closing { reason: CloseReason },
+}
+
+/// What a connection is good for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Place {
+    /// The player of this seat.
+    Seat(u8),
+    /// Watches without a seat, and hears and sees everything this long after it was.
+    Spectator { delay_ticks: u32 },
 }
 
 /// One seat as everyone may see it.
@@ -173,12 +182,14 @@ pub fn samples() -> Vec<(&'static str, Vec<u8>)> {
         survival_ticks: 70_000,
         streak_longest: 4,
     };
+    let welcome = |place| ToClient::Welcome { match_id: MatchId(7), place, seats: 4, rules_hash: 9 };
     let to_server = [
         ("ToServer::Ready", ToServer::Ready { fingerprint: 0x0123_4567_89ab_cdef, snapshots_per_s: 30 }),
         ("ToServer::Leave", ToServer::Leave),
     ];
     let to_client = [
-        ("ToClient::Welcome", ToClient::Welcome { match_id: MatchId(7), seat: 3, seats: 4, rules_hash: 9 }),
+        ("ToClient::Welcome", welcome(Place::Seat(3))),
+        ("ToClient::Welcome spectator", welcome(Place::Spectator { delay_ticks: 600 })),
         ("ToClient::Roster", ToClient::Roster { seats: roster }),
         ("ToClient::Result", ToClient::Result { winner: Some(1), seats: vec![result] }),
         ("ToClient::Closing", ToClient::Closing { reason: CloseReason::ShuttingDown }),

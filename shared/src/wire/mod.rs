@@ -1,11 +1,13 @@
 //! What travels: kinds of traffic, limits, and the fingerprint that both ends compare.
 //!
-//! Hot datagrams (first byte ≥ 0x80, ours): inputs up, snapshots down; unreliable, never fragmented.
+//! Hot datagrams (first byte ≥ 0x80, ours): inputs (of spectators: acknowledgements) up, snapshots down; unreliable,
+//! never fragmented.
 //! Control messages (renet packets, first byte 0 to 4): join, roster, results; reliable.
 //! *Invariant:* decoding arbitrary bytes never panics and never allocates above [`DECODE_BYTES_MAX`].
 //! *Invariant:* trailing bytes are an error everywhere.
 //! Start reading at the constants, then [`snapshot`] and [`input`].
 
+pub mod acknowledge;
 pub mod bits;
 pub mod codec;
 pub mod filter;
@@ -31,6 +33,8 @@ pub const DECODE_BYTES_MAX: usize = 8 * 1024;
 pub const KIND_SNAPSHOT: u8 = 0x80;
 /// First byte of an input datagram.
 pub const KIND_INPUT: u8 = 0x81;
+/// First byte of a spectator's acknowledgement.
+pub const KIND_ACKNOWLEDGE: u8 = 0x82;
 
 /// The one control channel: reliable, ordered.
 pub const CONTROL_CHANNEL: u8 = 0;
@@ -73,11 +77,17 @@ pub fn fingerprint() -> u64 {
     for table in [Round::TABLE, Ship::TABLE, Score::TABLE, Bullet::TABLE] {
         table.iter().for_each(|field| add_field(&mut hasher, field));
     }
-    for (name, bytes) in message::samples().into_iter().chain(snapshot::samples()).chain(input::samples()) {
+    for (name, bytes) in samples() {
         hasher.add_bytes(name.as_bytes());
         hasher.add_bytes(&bytes);
     }
     hasher.finish()
+}
+
+/// One of everything that travels, encoded: what the fingerprint hashes and the golden file holds.
+pub fn samples() -> impl Iterator<Item = (&'static str, Vec<u8>)> {
+    let datagrams = snapshot::samples().into_iter().chain(input::samples()).chain(acknowledge::samples());
+    message::samples().into_iter().chain(datagrams)
 }
 
 fn add_field(hasher: &mut Hasher, field: &Field) {

@@ -2,10 +2,12 @@
 //!
 //! Two parts, so that the larger one is encoded once per match and baseline and shared by all its seats:
 //! - *head*, per client: kind, flags, newest input tick received, how early it was, view hash, own private fields;
+//!   a spectator's has only kind, flags and view hash;
 //! - *body*, shared: round, ships, scores, then either every live bullet (absolute) or the events since the baseline.
 //!
 //! Both are whole bytes. Fields, widths and who may see them come from the `state!` tables.
 //! *Invariant:* bullets travel as spawn events, repeated until acknowledged; an absolute snapshot lists the live ones.
+//! *Invariant:* a body holds what everyone may see and nothing else, whatever rows it is made of.
 //! *Invariant:* a snapshot is never applied over a view older than its baseline: [`Decoded::apply`] refuses.
 //! Start reading at [`Head`], [`encode_body`] and [`decode`].
 
@@ -31,12 +33,16 @@ pub enum Baseline {
     After(Tick),
 }
 
+/// What a snapshot reports as margin when no input has come since the one before. Spectators, who send none, are
+/// told nothing and read this.
+pub const NO_MARGIN: i8 = -128;
+
 /// The part of a snapshot that differs from client to client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Head {
-    /// Newest tick for which an input has arrived; `Tick(0)` before the first.
+    /// Newest tick for which an input has arrived; `Tick(0)` before the first, and for spectators.
     pub input_newest: Tick,
-    /// How many ticks before its use the latest input arrived: negative when too late. -128 when there is none.
+    /// How many ticks before its use the latest input arrived: negative when too late; or [`NO_MARGIN`].
     pub input_margin_ticks: i8,
     /// Hash of what the receiver's audience sees, taken from the server's components.
     pub view_hash: u32,
@@ -81,28 +87,68 @@ pub fn encode_head(head: &Head, state: &MatchRef<'_>, seat: Seat, out: &mut Vec<
     writer.finish();
 }
 
-/// Appends the body that all seats of a match with this baseline share. `events` are those after the baseline.
-pub fn encode_body<'e>(
-    state: &MatchRef<'_>,
+/// Appends the head for a spectator: `hash` is that of what everyone may see.
+pub fn encode_public_head(hash: u32, hash_long: bool, out: &mut Vec<u8>) {
+    out.push(KIND_SNAPSHOT);
+    let mut writer = BitWriter::new(out);
+    writer.put(u32::from(hash_long), 1);
+    writer.put(hash, if hash_long { 32 } else { 16 });
+    writer.finish();
+}
+
+/// The rows of one tick, wherever they are kept: in a match, or in a snapshot decoded again.
+#[derive(Clone, Copy, Debug)]
+pub struct Rows<'a> {
+    pub round: &'a Round,
+    /// One per seat.
+    pub ships: &'a [Ship],
+    /// One per seat.
+    pub scores: &'a [Score],
+    pub bullets: &'a [Bullet],
+}
+
+impl<'a> From<&MatchRef<'a>> for Rows<'a> {
+    fn from(state: &MatchRef<'a>) -> Self {
+        let seats = usize::from(state.setup.seats);
+        Rows {
+            round: state.round,
+            ships: &state.ships.0[..seats],
+            scores: &state.scores.0[..seats],
+            bullets: &state.bullets.0,
+        }
+    }
+}
+
+impl<'a> From<&'a Decoded> for Rows<'a> {
+    fn from(decoded: &'a Decoded) -> Self {
+        let Decoded { round, bullets, .. } = decoded;
+        let seats = usize::from(decoded.seats);
+        Rows { round, ships: &decoded.ships[..seats], scores: &decoded.scores[..seats], bullets }
+    }
+}
+
+/// Appends the body that everyone in a match with this baseline shares. `events` are those after the baseline.
+pub fn encode_body<'r, 'e>(
+    rows: impl Into<Rows<'r>>,
     baseline: Baseline,
     events: impl Iterator<Item = &'e (Tick, Event)>,
     out: &mut Vec<u8>,
 ) {
-    let seats = usize::from(state.setup.seats);
+    let rows = rows.into();
     let mut writer = BitWriter::new(out);
-    writer.put(u32::from(state.setup.seats), 4);
-    writer.put_row(state.round, Audience::Public, None);
-    state.ships.0[..seats].iter().for_each(|ship| writer.put_row(ship, Audience::Public, None));
-    state.scores.0[..seats].iter().for_each(|score| writer.put_row(score, Audience::Public, None));
+    writer.put(rows.ships.len() as u32, 4);
+    writer.put_row(rows.round, Audience::Public, None);
+    rows.ships.iter().for_each(|ship| writer.put_row(ship, Audience::Public, None));
+    rows.scores.iter().for_each(|score| writer.put_row(score, Audience::Public, None));
     match baseline {
         Baseline::Absolute => {
             writer.put(0, 1);
-            writer.put(state.bullets.0.len() as u32, 8);
-            state.bullets.0.iter().for_each(|bullet| writer.put_row(bullet, Audience::Public, None));
+            writer.put(rows.bullets.len() as u32, 8);
+            rows.bullets.iter().for_each(|bullet| writer.put_row(bullet, Audience::Public, None));
         }
         Baseline::After(tick) => {
             writer.put(1, 1);
-            writer.put(state.round.tick.since(tick), 8);
+            writer.put(rows.round.tick.since(tick), 8);
             let events: FixedEvents = events.copied().collect();
             writer.put(events.0.len() as u32, 8);
             events.0.iter().for_each(|(at, event)| put_event(&mut writer, at.since(tick), event));
@@ -211,11 +257,11 @@ pub struct Decoded {
     pub events: FixedList<(Tick, Event), EVENTS_MAX>,
 }
 
-/// Decodes a snapshot for the player of `seat`.
+/// Decodes a snapshot that was addressed to `audience`: a seat, or everyone.
 ///
 /// # Errors
 /// What is wrong with the bytes.
-pub fn decode(bytes: &[u8], seat: Seat) -> Result<Decoded, WireError> {
+pub fn decode(bytes: &[u8], audience: impl Into<Audience>) -> Result<Decoded, WireError> {
     if bytes.len() > DATAGRAM_BYTES_MAX {
         return Err(WireError::TooLong);
     }
@@ -224,16 +270,14 @@ pub fn decode(bytes: &[u8], seat: Seat) -> Result<Decoded, WireError> {
         return Err(WireError::Kind);
     }
     let mut reader = BitReader::new(rest);
-    let mut own = Ship::default();
-    let hash_long = reader.take(1)? == 1;
-    let head = Head {
-        hash_long,
-        input_newest: Tick(reader.take(32)?),
-        input_margin_ticks: reader.take(8)? as u8 as i8,
-        view_hash: reader.take(if hash_long { 32 } else { 16 })?,
+    let Audience::Seat(seat) = audience.into() else {
+        let head = take_public_head(&mut reader)?;
+        let decoded = take_body(&mut reader, head)?;
+        reader.finish()?;
+        return Ok(decoded);
     };
-    take_own(&mut reader, &mut own)?;
-    reader.align()?;
+    let mut own = Ship::default();
+    let head = take_head(&mut reader, &mut own)?;
     let mut decoded = take_body(&mut reader, head)?;
     reader.finish()?;
     let ship = decoded.ships.get_mut(seat.index()).filter(|_| seat.0 < decoded.seats).ok_or(WireError::Range)?;
@@ -242,6 +286,26 @@ pub fn decode(bytes: &[u8], seat: Seat) -> Result<Decoded, WireError> {
     ship.cooldown_ticks = own.cooldown_ticks;
     ship.shots = own.shots;
     Ok(decoded)
+}
+
+fn take_head(reader: &mut BitReader<'_>, own: &mut Ship) -> Result<Head, WireError> {
+    let hash_long = reader.take(1)? == 1;
+    let head = Head {
+        hash_long,
+        input_newest: Tick(reader.take(32)?),
+        input_margin_ticks: reader.take(8)? as u8 as i8,
+        view_hash: reader.take(if hash_long { 32 } else { 16 })?,
+    };
+    take_own(reader, own)?;
+    reader.align()?;
+    Ok(head)
+}
+
+fn take_public_head(reader: &mut BitReader<'_>) -> Result<Head, WireError> {
+    let hash_long = reader.take(1)? == 1;
+    let view_hash = reader.take(if hash_long { 32 } else { 16 })?;
+    reader.align()?;
+    Ok(Head { input_newest: Tick(0), input_margin_ticks: NO_MARGIN, view_hash, hash_long })
 }
 
 fn take_body(reader: &mut BitReader<'_>, head: Head) -> Result<Decoded, WireError> {
@@ -360,7 +424,7 @@ impl Decoded {
     }
 }
 
-/// Samples for fingerprint and golden test: one absolute, one with every kind of event.
+/// Samples for fingerprint and golden test: one absolute, one with every kind of event, and one for a spectator.
 pub fn samples() -> Vec<(&'static str, Vec<u8>)> {
     let setup = sample_setup();
     let mut ships = crate::sim::state::Ships::default();
@@ -396,9 +460,13 @@ pub fn samples() -> Vec<(&'static str, Vec<u8>)> {
         encode_body(&state, baseline, events.iter(), &mut bytes);
         bytes
     };
+    let mut public = Vec::new();
+    encode_public_head(head.view_hash, true, &mut public);
+    encode_body(&state, Baseline::Absolute, events.iter(), &mut public);
     vec![
         ("Snapshot absolute", encode(Baseline::Absolute, true)),
         ("Snapshot events", encode(Baseline::After(Tick(500)), false)),
+        ("Spectator's snapshot", public),
     ]
 }
 

@@ -10,8 +10,9 @@ use astro_shared::sim::pilot::{self, Skill};
 use astro_shared::sim::round::Phase;
 use astro_shared::sim::state::{Event, Inputs};
 use astro_shared::sim::{self, MatchKey, SimPlugin};
+use astro_shared::wire::acknowledge::Acknowledge;
 use astro_shared::wire::input::InputDatagram;
-use astro_shared::wire::snapshot::{Baseline, Head, encode_body, encode_head};
+use astro_shared::wire::snapshot::{Baseline, Head, encode_body, encode_head, encode_public_head};
 use astro_shared::wire::{CONTROL_CHANNEL, CONTROL_CHANNEL_BYTES_MAX};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
@@ -35,6 +36,10 @@ pub struct Server {
     pub newest: Tick,
     pub margin: i8,
     pub acknowledged: Tick,
+    /// The client is a spectator: our seat flies by itself, and snapshots are for everyone.
+    pub watched: bool,
+    /// Acknowledgements from a spectator, with the tick in which they came.
+    pub acknowledgements: Vec<(Tick, Tick)>,
     pub events: Vec<(Tick, Event)>,
     /// Ticks in which our seat had an input of its own.
     pub fed: u32,
@@ -65,6 +70,8 @@ impl Server {
             newest: Tick(0),
             margin: NO_MARGIN,
             acknowledged: Tick(0),
+            watched: false,
+            acknowledgements: Vec::new(),
             events: Vec::new(),
             fed: 0,
         }
@@ -93,6 +100,11 @@ impl Server {
             return;
         }
         assert!(self.ready, "hot datagrams only after Ready");
+        if self.watched {
+            let Acknowledge(tick) = Acknowledge::decode(payload).expect("a spectator sends nothing else");
+            self.acknowledged = self.acknowledged.max(tick);
+            return self.acknowledgements.push((self.tick_now(), tick));
+        }
         let datagram = InputDatagram::decode(payload).unwrap();
         self.acknowledged = self.acknowledged.max(datagram.acknowledged);
         self.newest = self.newest.max(datagram.newest);
@@ -136,7 +148,12 @@ impl Server {
         let from = if let Baseline::After(tick) = baseline { tick } else { Tick(0) };
         let events = self.events.iter().filter(|(tick, event)| *tick > from && keep(event));
         let mut bytes = Vec::new();
-        encode_head(&head, &state, SEAT, &mut bytes);
+        if self.watched {
+            let hash = state.view_hash(state.public_hash(), Audience::Public);
+            encode_public_head(hash, head.hash_long, &mut bytes);
+        } else {
+            encode_head(&head, &state, SEAT, &mut bytes);
+        }
         encode_body(&state, baseline, events, &mut bytes);
         bytes
     }
@@ -147,7 +164,7 @@ pub fn rules() -> Arc<Ruleset> {
 }
 
 pub fn welcome(rules_hash: u64) -> ToClient {
-    ToClient::Welcome { match_id: MatchId(5), seat: SEAT.0, seats: SEATS, rules_hash }
+    ToClient::Welcome { match_id: MatchId(5), place: Place::Seat(SEAT.0), seats: SEATS, rules_hash }
 }
 
 /// One direction of a path: delays, and when asked to, loses, doubles and reorders.
@@ -229,6 +246,17 @@ impl Stage {
             server_speaks: true,
             sent_up: Vec::new(),
         }
+    }
+
+    /// A stage on which the session has come to watch, behind by `delay_ticks`.
+    pub fn watching(delay_ticks: u32) -> Stage {
+        let mut stage = Stage::new();
+        stage.server.watched = true;
+        stage.session.start(rules());
+        let place = Place::Spectator { delay_ticks };
+        let rules_hash = rules().hash();
+        stage.server.say(&ToClient::Welcome { match_id: MatchId(5), place, seats: SEATS, rules_hash });
+        stage
     }
 
     /// A stage on which the session has joined and flies.
