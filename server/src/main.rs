@@ -1,7 +1,7 @@
 //! The program: reads the command line, puts the parts together, takes them apart in order when told to stop.
 //!
 //! In: arguments, signals. Out: a running server, lines for a person on stdout, logs on stderr, an exit code
-//! (0 done, 1 failed, 2 wrong arguments).
+//! (0 done, 1 failed, 2 wrong arguments or settings).
 //! *Invariant:* nothing is announced before it listens; nothing is closed before what feeds it.
 //! *Invariant:* shards get the cores: everything asynchronous runs on few threads that yield to them.
 //! Start reading at [`serve`].
@@ -16,7 +16,10 @@ use std::time::Duration;
 
 use astro_server::api::{self, Api};
 use astro_server::assets::{DEFAULT_RULES, Rulebook, RulebookError};
-use astro_server::config::{Arguments, Config, ConfigError, DataFolder, ReplayCommand, Subcommands};
+use astro_server::config::{
+    self, Arguments, Config, ConfigError, DataFolder, Flags, FleetKey, FolderError, LayerError, Loaded, ReplayCommand,
+    Subcommands,
+};
 use astro_server::directory::Directory;
 use astro_server::host::spool::{Recovery, Spool, SpoolError};
 use astro_server::host::{Host, HostConfig, HostStartError};
@@ -40,8 +43,6 @@ use uuid::Uuid;
 const LANES_PER_SHARD: usize = 8;
 /// Seats of a demo match.
 const DEMO_SEATS: u8 = 4;
-/// How long players may finish their matches when the server is told to stop.
-const DRAIN_WITHIN: Duration = Duration::from_secs(30);
 /// How long results may take into the store at the end; what is left stays in the spool for the next start.
 const FLUSH_WITHIN: Duration = Duration::from_secs(5);
 /// The same after a second signal.
@@ -51,7 +52,11 @@ const HURRIED_FLUSH_WITHIN: Duration = Duration::from_secs(1);
 #[derive(Debug, thiserror::Error)]
 enum StartError {
     #[error(transparent)]
+    Layer(#[from] LayerError),
+    #[error(transparent)]
     Config(#[from] ConfigError),
+    #[error(transparent)]
+    Folder(#[from] FolderError),
     #[error(transparent)]
     Rulebook(#[from] RulebookError),
     #[error(transparent)]
@@ -77,18 +82,42 @@ fn main() -> ExitCode {
         Some(Subcommands::Replay { command: ReplayCommand::Capsule { file } }) => {
             return replay_command::capsule(&file);
         }
-        Some(Subcommands::Migrate { data }) => run(|_| migrate(data)),
-        None => {
-            arguments.serve.check().map_err(StartError::from).and_then(|config| run(|runtime| serve(config, runtime)))
+        Some(Subcommands::Migrate { config, data }) => {
+            let flags = Flags(data.map(|data| ("data".to_owned(), data)).into_iter().collect());
+            settings(config.as_deref(), flags).and_then(|loaded| run(|_| migrate(loaded.config.data)))
         }
+        None => settings(arguments.config.as_deref(), arguments.flags).and_then(|loaded| {
+            if arguments.print_config {
+                say(loaded.print().trim_end());
+            }
+            loaded.config.check()?;
+            if arguments.print_config { Ok(()) } else { run(|runtime| serve(loaded.config, runtime)) }
+        }),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("astro-server: {error}");
-            ExitCode::FAILURE
+            error.exit_code()
         }
     }
+}
+
+impl StartError {
+    fn exit_code(&self) -> ExitCode {
+        match self {
+            // Another try would meet the same settings; supervisors may want to know.
+            StartError::Layer(_) | StartError::Config(_) => ExitCode::from(2),
+            _ => ExitCode::FAILURE,
+        }
+    }
+}
+
+/// The settings, from all layers.
+fn settings(file: Option<&Path>, flags: Flags) -> Result<Loaded, StartError> {
+    let environment =
+        std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+    Ok(config::load(file, environment, flags)?)
 }
 
 /// Runs a role to its end. Its first future runs on this thread, which is not niced: shards are started from it.
@@ -115,7 +144,10 @@ async fn migrate(data: PathBuf) -> Result<(), StartError> {
 async fn serve(config: Config, runtime: tokio::runtime::Handle) -> Result<(), StartError> {
     let mut signals = Signals::new()?;
     let data = DataFolder::open(&config.data)?;
-    let fleet_key = data.fleet_key()?;
+    let fleet_key = match &config.fleet_key {
+        Some(key) => FleetKey::new(key.reveal()),
+        None => data.fleet_key()?,
+    };
     let rulebook = Arc::new(Rulebook::load(config.assets.as_deref())?);
     let listener = TcpListener::bind(config.http).await;
     let listener = listener.map_err(|source| StartError::Http { address: config.http, source })?;
@@ -130,13 +162,13 @@ async fn serve(config: Config, runtime: tokio::runtime::Handle) -> Result<(), St
     let directory = Arc::new(Directory::in_memory());
     let host_config = HostConfig {
         udp: config.udp,
-        public_udp: config.public_udp,
+        public_udp: config.public_ip(),
         shards: config.shards,
         lanes_per_shard: LANES_PER_SHARD,
         capsules: data.capsules(),
     };
     let host = Arc::new(Host::start(host_config, &metrics, spool.clone(), Arc::clone(&directory))?);
-    let public_url = config.public_url.clone().unwrap_or_else(|| format!("http://{http}"));
+    let public_url = config.public_url.as_ref().map_or_else(|| format!("http://{http}"), |url| url.0.clone());
     let parts = api::Parts {
         hosts: Arc::clone(&host) as Arc<dyn Hosts>,
         store: store.clone(),
@@ -154,7 +186,8 @@ async fn serve(config: Config, runtime: tokio::runtime::Handle) -> Result<(), St
     say(&welcome(&config, http, &host.udp_addresses(), demos));
 
     signals.next().await;
-    Shutdown { api, host, spool, delivery, stop_http, server, store }.run(signals).await;
+    let grace = Duration::from_secs(config.drain_seconds);
+    Shutdown { api, host, spool, delivery, stop_http, server, store }.run(grace, signals).await;
     Ok(())
 }
 
@@ -247,10 +280,10 @@ struct Shutdown {
 
 impl Shutdown {
     /// Not ready, matches drained, results delivered, threads and connections ended.
-    async fn run(self, mut signals: Signals) {
+    async fn run(self, grace: Duration, mut signals: Signals) {
         self.api.drain();
         let players = self.host.players();
-        let grace = if players == 0 { Duration::ZERO } else { DRAIN_WITHIN };
+        let grace = if players == 0 { Duration::ZERO } else { grace };
         if players > 0 {
             say(&format!("Waiting up to {} s for {players} players; once more to hurry.", grace.as_secs()));
         }

@@ -43,7 +43,12 @@ impl Service {
 
     fn start_in(folder: PathBuf, arguments: &[&str]) -> Service {
         let program = std::env::var("ASTRO_SERVER").expect("ASTRO_SERVER names the server program: use tests/run");
-        let mut child = Command::new(program)
+        let mut command = Command::new(program);
+        // What the person at this machine has set is no part of a test.
+        let settings =
+            std::env::vars_os().map(|(name, _)| name).filter(|name| name.to_string_lossy().starts_with("ASTRO_"));
+        settings.for_each(|name| _ = command.env_remove(name));
+        let mut child = command
             .args(["--http", "127.0.0.1:0", "--udp", "127.0.0.1:0"])
             .args(if arguments.contains(&"--demo") { &[][..] } else { &["--demo", "0"] })
             .args(arguments)

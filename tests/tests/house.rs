@@ -101,6 +101,7 @@ const MODULES: &[(&str, &str, &[&str])] = &[
     ("server", "transport", &["transport"]),
     ("server", "store", &["hosts", "records", "store"]),
     ("server", "directory", &["directory", "hosts"]),
+    ("server", "config", &["config"]),
     ("client", "net", &["net"]),
     ("client", "session", &["session"]),
     ("client", "brain", &["brain", "session"]),
@@ -157,6 +158,7 @@ const ONLY_IN: &[(&str, &[&str])] = &[
     ("hyper", &["server/src/api/", "tests/"]),
     ("renetcode", &["server/src/transport/", "server/src/host/mod.rs", "client/src/", "tests/"]),
     ("bevy_renet", &["server/src/host/", "tests/"]),
+    ("toml", &["server/src/config/", "tests/"]),
     ("prometheus_client", &["server/src/telemetry", "tests/"]),
     ("quinn_udp", &["server/src/transport/", "client/src/net/", "tests/"]),
 ];

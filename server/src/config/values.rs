@@ -1,0 +1,175 @@
+//! What a setting can be: how its value is read from text, and written as text again.
+//!
+//! In: text, as a flag, an environment variable or a line of the file gives it. Out: typed values, or what was expected.
+//! *Invariant:* `parse(text())` is the same value, so that what `--print-config` prints can be read back.
+//! *Invariant:* a [`Secret`] is shown by nothing: its `Debug` and its `text` are stars.
+//! Start reading at [`Value`]; a new kind of value is one `impl`.
+
+use std::fmt;
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
+use std::path::PathBuf;
+
+/// What a secret looks like wherever it might be shown.
+pub const STARS: &str = "***";
+
+/// What a value is in a TOML file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    Text,
+    /// Whole, not negative.
+    Number,
+    Switch,
+    /// Of texts; in flags and variables separated by commas.
+    List,
+}
+
+/// A type that a setting can have.
+pub trait Value: Sized {
+    const KIND: Kind = Kind::Text;
+    /// Never shown, and may come from a file of its own.
+    const SECRET: bool = false;
+
+    /// # Errors
+    /// What was expected, as the rest of a sentence.
+    fn parse(text: &str) -> Result<Self, String>;
+
+    /// What [`Value::parse`] makes the same value of.
+    fn text(&self) -> String;
+}
+
+macro_rules! number {
+    ($($kind:ty),*) => {$(
+        impl Value for $kind {
+            const KIND: Kind = Kind::Number;
+
+            fn parse(text: &str) -> Result<Self, String> {
+                text.parse().map_err(|_| format!("a whole number from 0 to {}", <$kind>::MAX))
+            }
+
+            fn text(&self) -> String {
+                self.to_string()
+            }
+        }
+    )*};
+}
+number!(u32, u64, usize);
+
+impl Value for bool {
+    const KIND: Kind = Kind::Switch;
+
+    fn parse(text: &str) -> Result<bool, String> {
+        match text {
+            "true" | "1" | "yes" | "on" => Ok(true),
+            "false" | "0" | "no" | "off" => Ok(false),
+            _ => Err("true or false".into()),
+        }
+    }
+
+    fn text(&self) -> String {
+        self.to_string()
+    }
+}
+
+impl Value for PathBuf {
+    fn parse(text: &str) -> Result<PathBuf, String> {
+        if text.is_empty() { Err("a path".into()) } else { Ok(text.into()) }
+    }
+
+    fn text(&self) -> String {
+        self.display().to_string()
+    }
+}
+
+/// An address with a port; host names are looked up.
+impl Value for SocketAddr {
+    fn parse(text: &str) -> Result<SocketAddr, String> {
+        let found = text.to_socket_addrs().ok().and_then(|mut found| found.next());
+        found.ok_or_else(|| "ADDR:PORT, such as 127.0.0.1:8080".into())
+    }
+
+    fn text(&self) -> String {
+        self.to_string()
+    }
+}
+
+/// The empty text is `None`.
+impl<T: Value> Value for Option<T> {
+    const KIND: Kind = T::KIND;
+    const SECRET: bool = T::SECRET;
+
+    fn parse(text: &str) -> Result<Option<T>, String> {
+        if text.is_empty() { Ok(None) } else { T::parse(text).map(Some) }
+    }
+
+    fn text(&self) -> String {
+        self.as_ref().map(T::text).unwrap_or_default()
+    }
+}
+
+/// A host that players reach, with every address it has.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PublicHost {
+    name: String,
+    pub addresses: Vec<IpAddr>,
+}
+
+impl Value for PublicHost {
+    fn parse(text: &str) -> Result<PublicHost, String> {
+        let found = (text.trim_matches(['[', ']']), 0).to_socket_addrs().ok().into_iter().flatten();
+        let addresses: Vec<IpAddr> = found.map(|found| found.ip()).filter(|ip| !ip.is_unspecified()).collect();
+        if addresses.is_empty() {
+            return Err("an address or a known host, without a port".into());
+        }
+        Ok(PublicHost { name: text.into(), addresses })
+    }
+
+    fn text(&self) -> String {
+        self.name.clone()
+    }
+}
+
+/// The beginning of links to this server; without a slash at the end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PublicUrl(pub String);
+
+impl Value for PublicUrl {
+    fn parse(text: &str) -> Result<PublicUrl, String> {
+        if !text.starts_with("http://") && !text.starts_with("https://") {
+            return Err("a URL that begins with http:// or https://".into());
+        }
+        Ok(PublicUrl(text.trim_end_matches('/').to_owned()))
+    }
+
+    fn text(&self) -> String {
+        self.0.clone()
+    }
+}
+
+/// A text that nobody may see.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    /// The text itself, for the one place that needs it.
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(STARS)
+    }
+}
+
+impl Value for Secret {
+    const SECRET: bool = true;
+
+    fn parse(text: &str) -> Result<Secret, String> {
+        Ok(Secret(text.into()))
+    }
+
+    fn text(&self) -> String {
+        STARS.into()
+    }
+}
