@@ -7,6 +7,7 @@
 
 pub mod api;
 pub mod assets;
+pub mod link;
 pub mod replay;
 pub mod sim;
 pub mod wire;
