@@ -1,7 +1,9 @@
 //! `Stage`: one shard and its players in one process and in virtual time.
 //!
 //! The shard's real `App` over the in-memory transport, real client sessions, a spool in a temporary folder.
-//! Nothing sleeps: `play` moves the clock by whole ticks; only the disk's answer is waited for.
+//! Nothing sleeps: `play` moves the clock by whole ticks. The one thing waited for is the disk's answer about a finished
+//! match, and virtual time stands still meanwhile: the answer is told in the tick after the match's last, always. So a
+//! stage with the same seed and the same calls goes the same way.
 //! Start reading at [`Stage::new`]; tests read like dialogue.
 
 use std::path::PathBuf;
@@ -9,16 +11,17 @@ use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use astro_client::brain::Brain;
-use astro_client::session::{Link, Session};
+use astro_client::session::{Ended, Link, Session, SessionEvent};
 use astro_server::directory::Directory;
 use astro_server::host::crew::{Crew, Occupant};
-use astro_server::host::matches::{Command, Hosted, Matches, Reservation};
+use astro_server::host::matches::{Command, Hosted, Matches, Reservation, Stage as MatchStage};
 use astro_server::host::shard::{self, PERIOD, ShardParts, ShardStatus};
 use astro_server::host::spool::Spool;
 use astro_server::hosts::{Answer, Claim, HostError, MatchOrder, MatchRecord, Results, ResultsError, SeatSecret};
 use astro_server::telemetry::Metrics;
 use astro_server::transport::LinkId;
-use astro_server::transport::memory::{MemoryNetwork, MemoryTransport};
+use astro_server::transport::memory::{Carrier, MemoryNetwork, MemoryTransport};
+use astro_shared::link::Profile;
 use astro_shared::replay::Replay;
 use astro_shared::sim::round::Phase;
 use astro_shared::sim::state::{Input, MatchParts, MatchRef, Round};
@@ -26,6 +29,8 @@ use astro_shared::sim::units::{MatchId, Seat, Tick};
 use astro_shared::sim::{SimPlugin, rules::Ruleset};
 use bevy_app::App;
 use bevy_ecs::prelude::*;
+use rand::SeedableRng;
+use rand::rngs::StdRng;
 use tokio::sync::oneshot;
 
 /// Names a player on the stage.
@@ -37,8 +42,11 @@ pub struct Player {
     pub session: Session,
     pub secret: SeatSecret,
     pub match_id: MatchId,
+    /// Everything the session has said so far.
+    pub events: Vec<SessionEvent>,
     brain: Brain,
-    link: LinkId,
+    pub link: LinkId,
+    network: Option<(Carrier, Profile)>,
     /// Neither sends nor receives, like a pulled cable.
     cut: bool,
 }
@@ -55,10 +63,19 @@ pub struct Stage {
     spool: Spool,
     folder: PathBuf,
     matches: u128,
+    /// What links made from now on have to go through.
+    condition: Option<(Carrier, Profile)>,
+    seed: u64,
+    links: u64,
 }
 
 impl Stage {
     pub fn new(name: &str) -> Stage {
+        Stage::with_seed(name, 1)
+    }
+
+    /// `seed` decides everything that chance decides: matches, link ids, faults of networks.
+    pub fn with_seed(name: &str, seed: u64) -> Stage {
         let folder = std::env::temp_dir().join(format!("astro-stage-{name}-{}", std::process::id()));
         let _ = std::fs::remove_dir_all(&folder);
         let (spool, _) = Spool::open(&folder).expect("a spool in a temporary folder");
@@ -72,11 +89,30 @@ impl Stage {
             spool: spool.clone(),
             recorded: recorded_sender,
             transports: vec![Box::new(transport)],
+            chance: StdRng::seed_from_u64(seed),
         };
         let now = Duration::from_secs(1_800_000_000);
         let app = shard::build(parts, now);
         let (players, world) = (Vec::new(), SimPlugin::world());
-        Stage { app, now, players, world, network, recorded, spool, folder, matches: 0 }
+        let (matches, links, condition) = (0, 0, None);
+        Stage { app, now, players, world, network, recorded, spool, folder, matches, condition, seed, links }
+    }
+
+    /// Everybody who connects from now on has this network.
+    pub fn condition_everyone(&mut self, carrier: Carrier, profile: Profile) {
+        self.condition = Some((carrier, profile));
+    }
+
+    /// This player has this network from now on, after a return too.
+    pub fn condition(&mut self, player: PlayerId, carrier: Carrier, profile: Profile) {
+        self.players[player.0].network = Some((carrier, profile));
+        let link = self.players[player.0].link;
+        self.condition_link(link, carrier, profile);
+    }
+
+    fn condition_link(&mut self, link: LinkId, carrier: Carrier, profile: Profile) {
+        self.links += 1;
+        self.network.condition(link, carrier, profile, self.seed << 32 ^ self.links);
     }
 
     /// Opens a match whose free seats are taken by pilots five seconds after the first claim.
@@ -100,28 +136,45 @@ impl Stage {
     /// A new player takes a free seat and connects.
     pub fn join(&mut self, match_id: MatchId, name: &str) -> PlayerId {
         let reservation = self.claim(match_id, Claim::Join { name: name.into() }).expect("a free seat");
-        self.connect(match_id, reservation)
+        self.connect(match_id, reservation, self.condition)
     }
 
     /// A player comes back with the seat secret, over a new link.
     pub fn rejoin(&mut self, player: PlayerId) -> PlayerId {
         let (match_id, secret) = (self.player(player).match_id, self.player(player).secret.clone());
         let reservation = self.claim(match_id, Claim::Return { secret }).expect("the seat is still mine");
-        self.connect(match_id, reservation)
+        let network = self.player(player).network;
+        self.connect(match_id, reservation, network)
     }
 
-    fn connect(&mut self, match_id: MatchId, reservation: Reservation) -> PlayerId {
+    fn connect(
+        &mut self,
+        match_id: MatchId,
+        reservation: Reservation,
+        network: Option<(Carrier, Profile)>,
+    ) -> PlayerId {
+        if let Some((carrier, profile)) = network {
+            self.condition_link(reservation.link, carrier, profile);
+        }
         self.network.connect(reservation.link);
         let mut session = Session::new(Link::Bare, 30, self.now);
         session.start(self.ruleset_of(match_id));
         let brain = Brain::new(self.players.len() as u64);
         let Reservation { secret, link, .. } = reservation;
-        self.players.push(Player { session, secret, match_id, brain, link, cut: false });
+        self.players.push(Player { session, secret, match_id, events: Vec::new(), brain, link, network, cut: false });
         PlayerId(self.players.len() - 1)
     }
 
     pub fn player(&self, player: PlayerId) -> &Player {
         &self.players[player.0]
+    }
+
+    /// Why the player's session ended, if it has.
+    pub fn ended(&self, player: PlayerId) -> Option<Ended> {
+        self.player(player).events.iter().find_map(|event| match event {
+            SessionEvent::Closed { reason } => Some(*reason),
+            _ => None,
+        })
     }
 
     /// Nothing gets through to or from this player any more.
@@ -136,7 +189,7 @@ impl Stage {
 
     /// Sends a raw payload over a player's link.
     pub fn send_raw(&mut self, player: PlayerId, payload: &[u8]) {
-        self.network.send(self.players[player.0].link, payload);
+        self.network.send(self.players[player.0].link, self.now, payload);
     }
 
     /// Lets `ticks` ticks pass for everyone.
@@ -144,9 +197,17 @@ impl Stage {
         for _ in 0..ticks {
             self.now += PERIOD;
             self.drive_players();
-            let recorded: Vec<Command> = self.recorded.try_iter().collect();
+            let recorded = self.records_safe();
             shard::update(&mut self.app, self.now, recorded);
         }
+    }
+
+    /// The disk's answers about all matches that have ended.
+    fn records_safe(&mut self) -> Vec<Command> {
+        let mut hosted = self.app.world_mut().query::<&Hosted>();
+        let ended = hosted.iter(self.app.world()).filter(|hosted| hosted.stage == MatchStage::Recording).count();
+        let answer = |_| self.recorded.recv_timeout(Duration::from_secs(30)).expect("the disk answers");
+        (0..ended).map(answer).collect()
     }
 
     /// The server stands still for `ticks` ticks of everybody's time, as if the machine had been paused.
@@ -172,18 +233,16 @@ impl Stage {
     pub fn play_out(&mut self, match_id: MatchId) {
         let over = self.play_until(60 * 600, |stage| stage.phase(match_id) == Some(Phase::MatchOver));
         assert!(over, "the match never ended");
-        let recorded = self.recorded.recv_timeout(Duration::from_secs(30)).expect("the disk answers");
-        self.tell(recorded);
-        self.play(10);
+        self.play(11);
     }
 
     fn drive_players(&mut self) {
         for player in &mut self.players {
             if player.cut {
-                while self.network.receive(player.link).is_some() {}
+                while self.network.receive(player.link, self.now).is_some() {}
                 continue;
             }
-            while let Some(mut payload) = self.network.receive(player.link) {
+            while let Some(mut payload) = self.network.receive(player.link, self.now) {
                 player.session.handle_datagram(&mut self.world, &mut payload, self.now);
             }
             player.session.handle_tick(self.now);
@@ -197,8 +256,9 @@ impl Stage {
                 player.session.sample(tick, input, self.now);
             }
             while let Some(transmit) = player.session.poll_transmit(self.now) {
-                self.network.send(player.link, transmit.bytes);
+                self.network.send(player.link, self.now, transmit.bytes);
             }
+            player.events.extend(std::iter::from_fn(|| player.session.poll_event()));
         }
     }
 

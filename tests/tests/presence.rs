@@ -2,7 +2,6 @@
 //!
 //! The shard's real `App` and real sessions, in virtual time.
 
-use astro_client::session::SessionEvent;
 use astro_server::host::crew::Occupant;
 use astro_server::hosts::{Claim, HostError};
 use astro_shared::assets::ruleset;
@@ -22,16 +21,8 @@ fn two_in_a_long_match(name: &str) -> (Stage, MatchId, PlayerId, PlayerId) {
     (stage, match_id, ada, grace)
 }
 
-fn closed_because(stage: &mut Stage, player: PlayerId) -> Option<&'static str> {
-    let session = &mut stage.players[index(player)].session;
-    std::iter::from_fn(|| session.poll_event()).find_map(|event| match event {
-        SessionEvent::Closed { reason } => Some(reason.name()),
-        _ => None,
-    })
-}
-
-fn index(player: PlayerId) -> usize {
-    format!("{player:?}").trim_matches(|c: char| !c.is_ascii_digit()).parse().expect("PlayerId(n)")
+fn closed_because(stage: &Stage, player: PlayerId) -> Option<&'static str> {
+    stage.ended(player).map(|reason| reason.name())
 }
 
 #[test]
@@ -48,7 +39,7 @@ fn a_full_match_starts_at_once_and_ends_with_a_result_for_both() {
     assert_eq!(stage.mismatches(), 0);
     assert!(stage.play_until(600, |stage| stage.matches() == 0), "the match is closed in the end");
     stage.play(5);
-    let why = closed_because(&mut stage, players[0]);
+    let why = closed_because(&stage, players[0]);
     assert_eq!(why, Some(CloseReason::MatchOver.name()));
 }
 
@@ -111,7 +102,7 @@ fn a_second_link_for_a_seat_ends_the_first_at_once() {
     let again = stage.rejoin(ada);
     stage.play(5);
     assert_ne!(stage.link(match_id, ADA), first);
-    assert_eq!(closed_because(&mut stage, ada), Some(CloseReason::Replaced.name()));
+    assert_eq!(closed_because(&stage, ada), Some(CloseReason::Replaced.name()));
     stage.play(60);
     assert!(stage.player(again).session.statistics().snapshots > 20);
     assert_eq!(stage.seat(match_id, ADA), Some((Occupant::Player, false)));

@@ -21,6 +21,7 @@ use astro_shared::wire::message::{CloseReason, RosterSeat, ToClient};
 use bevy_ecs::prelude::*;
 use bevy_renet::RenetServer;
 use rand::Rng;
+use rand::rngs::StdRng;
 use tokio::sync::oneshot;
 
 use super::capsule::BlackBox;
@@ -113,6 +114,10 @@ pub struct Hosted {
     pub stagger: u32,
 }
 
+/// Where seeds, secrets and link ids come from: seeded by the system, or by a test that wants the same run again.
+#[derive(Resource)]
+pub struct Chance(pub StdRng);
+
 /// Matches of this shard by name, and what their upkeep needs.
 #[derive(Resource)]
 pub struct Matches {
@@ -197,7 +202,8 @@ fn open(world: &mut World, order: MatchOrder) -> Result<(), HostError> {
     }
     matches.opened_ever = matches.opened_ever.wrapping_add(1);
     let (stagger, match_id, seats, demo) = (matches.opened_ever, order.match_id, order.seats, order.demo);
-    let key = sim::open(world, rand::rng().random(), seats, order.ruleset.clone());
+    let seed = world.resource_mut::<Chance>().0.random();
+    let key = sim::open(world, seed, seats, order.ruleset.clone());
     let mut crew = Crew::new(seats);
     if demo {
         crew.fill_with_pilots();
@@ -224,6 +230,8 @@ fn claim(world: &mut World, match_id: MatchId, claim: Claim) -> Result<Reservati
     let entity = matches.entity(match_id)?;
     let vacancy = world.resource::<Transports>().0.get(TRANSPORT).and_then(|transport| transport.vacancy());
     let vacancy = vacancy.ok_or(HostError::Full)?;
+    let chance = &mut world.resource_mut::<Chance>().0;
+    let (link, fresh) = (LinkId(chance.random()), SeatSecret(chance.random()));
 
     let mut entity_mut = world.entity_mut(entity);
     let found = entity_mut.get_components_mut::<(&mut Hosted, &mut Crew)>();
@@ -233,11 +241,10 @@ fn claim(world: &mut World, match_id: MatchId, claim: Claim) -> Result<Reservati
             if hosted.stage != Stage::Filling || hosted.start {
                 return Err(HostError::NoFreeSeat);
             }
-            let secret = SeatSecret(rand::rng().random());
-            let seat = crew.join(&name, &secret, now).ok_or(HostError::NoFreeSeat)?;
+            let seat = crew.join(&name, &fresh, now).ok_or(HostError::NoFreeSeat)?;
             let fill_at = now + hosted.order.fill_after;
             hosted.fill_at.get_or_insert(fill_at);
-            (seat, secret)
+            (seat, fresh)
         }
         Claim::Return { secret } => {
             if matches!(hosted.stage, Stage::Recording | Stage::Over { .. }) {
@@ -248,7 +255,6 @@ fn claim(world: &mut World, match_id: MatchId, claim: Claim) -> Result<Reservati
     };
     let seats_free = crew.free_seats();
     let owner = crew.seats[seat.index()].owner().ok_or(HostError::SeatLost)?;
-    let link = LinkId(rand::rng().random());
     let older = world.resource_mut::<Links>().promise(link, (entity, seat), owner, TRANSPORT, now + CLAIM_TTL);
     let transports = &mut world.resource_mut::<Transports>().0;
     if let Some((older, transport)) = older

@@ -27,7 +27,8 @@ use std::time::Duration;
 use astro_shared::sim::units::MatchId;
 use astro_shared::wire;
 use bevy_ecs::world::World;
-use rand::Rng;
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
 use renetcode::ConnectToken;
 use tokio::sync::oneshot;
 
@@ -341,6 +342,7 @@ fn start_shard(
             spool: spool.clone(),
             recorded: recorded.clone(),
             transports: vec![Box::new(udp)],
+            chance: StdRng::from_os_rng(),
         };
         Ok(shard::build(parts, clock.now()))
     };

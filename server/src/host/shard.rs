@@ -22,11 +22,12 @@ use bevy_ecs::schedule::{ScheduleLabel, SingleThreadedExecutor};
 use bevy_renet::renet::RenetServer as RenetCore;
 use bevy_renet::{RenetReceive, RenetSend, RenetServer};
 use nix::time::ClockId;
+use rand::rngs::StdRng;
 use tokio::sync::oneshot;
 
 use super::capsule;
 use super::link::{self, Links, control_config};
-use super::matches::{self, Command, Matches};
+use super::matches::{self, Chance, Command, Matches};
 use super::panics;
 use super::record::{self, RecordSink};
 use super::replicate;
@@ -132,6 +133,8 @@ pub struct ShardParts {
     pub spool: Spool,
     pub recorded: mpsc::Sender<Command>,
     pub transports: Vec<Box<dyn Transport>>,
+    /// For seeds, secrets and link ids.
+    pub chance: StdRng,
 }
 
 /// Builds the shard's `App`: every plugin, every set, in the order of a tick.
@@ -147,6 +150,7 @@ pub fn build(parts: ShardParts, now: Duration) -> App {
         .insert_resource(Transports(parts.transports))
         .insert_resource(Links::new())
         .insert_resource(Counters::default())
+        .insert_resource(Chance(parts.chance))
         .insert_resource(Matches::new(parts.index, parts.directory, parts.status))
         .insert_resource(RecordSink::start(parts.spool, parts.recorded))
         .insert_resource(RenetServer(RenetCore::new(control_config())))

@@ -1,12 +1,18 @@
 //! In-process transport: payloads through queues, for tests in virtual time and for players in the same process.
 //!
 //! In and out: byte vectors. There is no handshake: whoever holds the other end and a reserved link id is connected.
+//! A link may be given a bad network ([`MemoryNetwork::condition`]), as datagrams or as a stream, a conditioner each way.
 //! *Invariant:* queues are bounded; what does not fit is dropped, as a network would.
+//! *Invariant:* time comes as an argument; equal calls in equal order give equal payloads at equal times.
+//! Start reading at [`MemoryNetwork`].
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::net::{Ipv4Addr, SocketAddr};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
+
+use astro_shared::link::{Conditioner, Faults, Profile};
+use astro_shared::wire::is_hot;
 
 use super::{Incoming, LinkId, Traffic, Transport, Vacancy};
 
@@ -18,6 +24,10 @@ struct Wires {
     up: VecDeque<(LinkId, Up)>,
     down: HashMap<LinkId, VecDeque<Vec<u8>>>,
     closed: HashSet<LinkId>,
+    /// Links with a bad network, by id: they are read in this order.
+    paths: BTreeMap<u64, Path>,
+    /// Of paths that are gone.
+    past: Faults,
 }
 
 enum Up {
@@ -26,12 +36,33 @@ enum Up {
     Disconnect,
 }
 
+/// The two directions of a link with a bad network.
+struct Path {
+    up: Conditioner,
+    down: Conditioner,
+    /// The newest snapshot, while the stream that should carry it is full. `None` on datagrams.
+    slot: Option<Vec<u8>>,
+    latest_wins: bool,
+}
+
+/// How a bad network carries a link.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Carrier {
+    /// Like UDP.
+    Datagrams,
+    /// Like TCP. With `latest_wins` a snapshot that finds the stream's window full waits in a slot, where a newer one takes
+    /// its place; without, it joins the queue.
+    Stream { latest_wins: bool },
+}
+
 /// The server's end.
 pub struct MemoryTransport {
     wires: Arc<Mutex<Wires>>,
     reserved: HashSet<LinkId>,
     connected: HashSet<LinkId>,
     traffic: Traffic,
+    /// Of the last [`Transport::receive`]: when what is sent now leaves.
+    now: Duration,
 }
 
 /// The clients' end; cheap to clone.
@@ -48,47 +79,124 @@ impl MemoryTransport {
             reserved: HashSet::new(),
             connected: HashSet::new(),
             traffic: Traffic::default(),
+            now: Duration::ZERO,
         };
         (transport, MemoryNetwork { wires })
     }
 }
 
+fn lock(wires: &Mutex<Wires>) -> MutexGuard<'_, Wires> {
+    wires.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 impl MemoryNetwork {
-    fn with<T>(&self, change: impl FnOnce(&mut Wires) -> T) -> T {
-        change(&mut self.wires.lock().unwrap_or_else(PoisonError::into_inner))
+    /// Gives a link a bad network from now on: `profile` each way, with faults that follow from `seed`.
+    pub fn condition(&self, link: LinkId, carrier: Carrier, profile: Profile, seed: u64) {
+        let make = |seed| match carrier {
+            Carrier::Datagrams => Conditioner::datagrams(profile, seed),
+            Carrier::Stream { .. } => Conditioner::stream(profile, seed),
+        };
+        let latest_wins = carrier == Carrier::Stream { latest_wins: true };
+        let path = Path { up: make(seed), down: make(!seed), slot: None, latest_wins };
+        let mut wires = lock(&self.wires);
+        if let Some(former) = wires.paths.insert(link.0, path) {
+            former.faults().into_iter().for_each(|faults| wires.past.add(faults));
+        }
+    }
+
+    /// What was done so far to the payloads of all conditioned links, both ways.
+    pub fn faults(&self) -> Faults {
+        let wires = lock(&self.wires);
+        let mut all = wires.past;
+        wires.paths.values().flat_map(Path::faults).for_each(|faults| all.add(faults));
+        all
     }
 
     pub fn connect(&self, link: LinkId) {
-        self.with(|wires| wires.up.push_back((link, Up::Connect)));
+        lock(&self.wires).up.push_back((link, Up::Connect));
     }
 
     pub fn disconnect(&self, link: LinkId) {
-        self.with(|wires| wires.up.push_back((link, Up::Disconnect)));
+        lock(&self.wires).up.push_back((link, Up::Disconnect));
     }
 
     /// Sends a payload up; dropped when the server is too far behind.
-    pub fn send(&self, link: LinkId, payload: &[u8]) {
-        self.with(|wires| {
-            if wires.up.len() < QUEUE_MAX * (1 + wires.down.len()) {
-                wires.up.push_back((link, Up::Payload(payload.to_vec())));
-            }
-        });
+    pub fn send(&self, link: LinkId, now: Duration, payload: &[u8]) {
+        let mut wires = lock(&self.wires);
+        if let Some(path) = wires.paths.get_mut(&link.0) {
+            path.up.send(now, payload);
+        } else if wires.up.len() < QUEUE_MAX * (1 + wires.down.len()) {
+            wires.up.push_back((link, Up::Payload(payload.to_vec())));
+        }
     }
 
-    /// The next payload that came down.
-    pub fn receive(&self, link: LinkId) -> Option<Vec<u8>> {
-        self.with(|wires| wires.down.get_mut(&link)?.pop_front())
+    /// The next payload that has come down.
+    pub fn receive(&self, link: LinkId, now: Duration) -> Option<Vec<u8>> {
+        let mut wires = lock(&self.wires);
+        match wires.paths.get_mut(&link.0) {
+            Some(path) => path.down.receive(now),
+            None => wires.down.get_mut(&link)?.pop_front(),
+        }
     }
 
     /// Whether the server has ended the link.
     pub fn is_closed(&self, link: LinkId) -> bool {
-        self.with(|wires| wires.closed.contains(&link))
+        lock(&self.wires).closed.contains(&link)
+    }
+}
+
+impl Path {
+    fn faults(&self) -> [&Faults; 2] {
+        [self.up.faults(), self.down.faults()]
+    }
+
+    /// Sends down; false when it was dropped, or took the place of one that was waiting.
+    fn send(&mut self, now: Duration, payload: &[u8]) -> bool {
+        if self.latest_wins && is_hot(payload) && self.down.is_full() {
+            return self.slot.replace(payload.to_vec()).is_none();
+        }
+        self.down.send(now, payload)
+    }
+
+    /// Lets out the snapshot that waits, when there is room.
+    fn flush(&mut self, now: Duration) {
+        if !self.down.is_full()
+            && let Some(waiting) = self.slot.take()
+        {
+            self.down.send(now, &waiting);
+        }
+    }
+}
+
+impl Wires {
+    /// What has come through the conditioners by `now`, behind what needs none.
+    fn take_arrived(&mut self, now: Duration) -> VecDeque<(LinkId, Up)> {
+        let mut arrived = std::mem::take(&mut self.up);
+        for (link, path) in &mut self.paths {
+            while let Some(payload) = path.up.receive(now) {
+                arrived.push_back((LinkId(*link), Up::Payload(payload)));
+            }
+        }
+        arrived
+    }
+
+    /// Forgets the paths of links that have ended and have nothing under way.
+    fn forget_ended(&mut self) {
+        let Wires { paths, closed, past, .. } = self;
+        paths.retain(|link, path| {
+            let keep = !closed.contains(&LinkId(*link)) || path.up.under_way() + path.down.under_way() > 0;
+            if !keep {
+                path.faults().into_iter().for_each(|faults| past.add(faults));
+            }
+            keep
+        });
     }
 }
 
 impl Transport for MemoryTransport {
-    fn receive(&mut self, _now: Duration, take: &mut dyn FnMut(Incoming<'_>)) {
-        let arrived = std::mem::take(&mut self.wires.lock().unwrap_or_else(PoisonError::into_inner).up);
+    fn receive(&mut self, now: Duration, take: &mut dyn FnMut(Incoming<'_>)) {
+        self.now = now;
+        let arrived = lock(&self.wires).take_arrived(now);
         for (link, up) in arrived {
             match up {
                 Up::Connect if self.reserved.remove(&link) => {
@@ -107,10 +215,19 @@ impl Transport for MemoryTransport {
     }
 
     fn send(&mut self, link: LinkId, payload: &[u8]) {
-        let mut wires = self.wires.lock().unwrap_or_else(PoisonError::into_inner);
-        let queue = wires.down.entry(link).or_default();
-        if queue.len() < QUEUE_MAX {
-            queue.push_back(payload.to_vec());
+        let mut wires = lock(&self.wires);
+        let sent = match wires.paths.get_mut(&link.0) {
+            Some(path) => path.send(self.now, payload),
+            None => {
+                let queue = wires.down.entry(link).or_default();
+                let room = queue.len() < QUEUE_MAX;
+                if room {
+                    queue.push_back(payload.to_vec());
+                }
+                room
+            }
+        };
+        if sent {
             self.traffic.sent_datagrams += 1;
             self.traffic.sent_bytes += payload.len() as u64;
         } else {
@@ -121,10 +238,14 @@ impl Transport for MemoryTransport {
     fn disconnect(&mut self, link: LinkId) {
         self.reserved.remove(&link);
         self.connected.remove(&link);
-        self.wires.lock().unwrap_or_else(PoisonError::into_inner).closed.insert(link);
+        lock(&self.wires).closed.insert(link);
     }
 
-    fn flush(&mut self, _now: Duration) -> Traffic {
+    fn flush(&mut self, now: Duration) -> Traffic {
+        let mut wires = lock(&self.wires);
+        wires.paths.values_mut().for_each(|path| path.flush(now));
+        wires.forget_ended();
+        drop(wires);
         std::mem::take(&mut self.traffic)
     }
 
