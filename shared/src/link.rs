@@ -221,11 +221,16 @@ enum Carrier {
 #[derive(Clone, Debug)]
 struct Segment {
     bytes: Vec<u8>,
-    /// When it leaves for good: at once, or after it was lost and that was noticed.
+    /// When it leaves next, or has left for good.
     leaves: Duration,
-    /// From then to its arrival, further losses included.
-    takes: Duration,
-    lost: bool,
+    /// Times that it will still be lost from `leaves` on.
+    losses: u32,
+    /// Was or will be lost: what got through behind it tells the sender.
+    missing: bool,
+    /// The retransmission timeout that runs.
+    timeout: Duration,
+    /// One way, once it gets through.
+    delay: Duration,
 }
 
 impl Conditioner {
@@ -236,11 +241,12 @@ impl Conditioner {
 
     /// A direction of an ordered stream, like TCP: each packet given in is one segment (`TCP_NODELAY`).
     ///
-    /// How a loss is repaired: the sender notices it by the acknowledgement of any later segment that got through, a round
-    /// trip and a quarter after that one left (RACK: a quarter is the allowance for reordering); or else by its timeout,
-    /// a round trip and 200 ms. A retransmission may be lost as well, with the mean share of both kinds of loss (a burst has
-    /// passed by then), and is then repeated by timeout, which doubles each time. Reordering holds a segment back and all behind it; doubled segments have no effect and are not
-    /// made. The congestion window is not modelled: our streams are far thinner than it.
+    /// How a loss is repaired: the sender notices it by the acknowledgement of any segment that left later and got through,
+    /// a round trip and a quarter after that one left (RACK: a quarter is the allowance for reordering); or else by its
+    /// timeout, a round trip and 200 ms, which doubles each time. A retransmission may be lost too, with the mean share of
+    /// both kinds of loss (a burst has passed by then), and is repaired alike. Reordering holds a segment back and all
+    /// behind it; doubled segments have no effect and are not made. The congestion window is not modelled: our streams are
+    /// far thinner than it.
     pub fn stream(profile: Profile, seed: u64) -> Conditioner {
         Conditioner::new(profile, seed, Carrier::Stream { under_way: VecDeque::new(), newest: Duration::ZERO })
     }
@@ -277,7 +283,8 @@ impl Conditioner {
                 under_way.first_entry().filter(|first| first.key().0 <= now)?.remove()
             }
             Carrier::Stream { under_way, newest } => {
-                let first = under_way.pop_front_if(|first| first.arrives() <= now)?;
+                under_way.front_mut()?.pass(now);
+                let first = under_way.pop_front_if(|first| first.losses == 0 && first.arrives() <= now)?;
                 self.faults.stalled += u64::from(first.arrives() < *newest);
                 *newest = first.arrives().max(*newest);
                 first.bytes
@@ -288,7 +295,7 @@ impl Conditioner {
         Some(bytes)
     }
 
-    /// When the next packet arrives, as far as is known now.
+    /// When the next packet arrives; of a stream's lost packet not before then.
     pub fn next_arrival(&self) -> Option<Duration> {
         match &self.carrier {
             Carrier::Datagrams { under_way, .. } => under_way.first_key_value().map(|((at, _), _)| *at),
@@ -356,20 +363,23 @@ impl Conditioner {
 
     fn send_segment(&mut self, leaves: Duration, bytes: &[u8]) {
         let (timeout, noticed) = (self.profile.rtt() + RETRANSMIT_MIN, leaves + self.profile.rtt() * 5 / 4);
-        let lost = self.is_lost();
-        self.faults.retransmitted += u64::from(lost);
-        let further = if lost { self.further_losses() } else { 0 };
-        let takes = (1..=further).map(|loss| timeout * (1 << loss)).sum::<Duration>() + self.delay();
+        let missing = self.is_lost();
+        let losses = if missing { self.further_losses() } else { 0 };
+        self.faults.retransmitted += u64::from(missing);
+        let delay = self.delay();
         self.bytes += bytes.len();
         let Carrier::Stream { under_way, .. } = &mut self.carrier else { return };
-        if !lost {
+        if !missing {
             // This one's acknowledgement tells the sender what before it is missing.
-            for missing in under_way.iter_mut().filter(|segment| segment.lost) {
-                missing.leaves = missing.leaves.min(noticed);
+            for earlier in under_way.iter_mut().filter(|earlier| earlier.missing) {
+                earlier.pass(leaves);
+                if earlier.leaves > leaves {
+                    earlier.leaves = earlier.leaves.min(noticed);
+                }
             }
         }
-        let leaves = if lost { leaves + timeout } else { leaves };
-        under_way.push_back(Segment { bytes: bytes.to_vec(), leaves, takes, lost });
+        let leaves = if missing { leaves + timeout } else { leaves };
+        under_way.push_back(Segment { bytes: bytes.to_vec(), leaves, losses, missing, timeout, delay });
     }
 
     fn is_lost(&mut self) -> bool {
@@ -389,7 +399,7 @@ impl Conditioner {
         lost
     }
 
-    /// How often the retransmissions of a lost packet are lost.
+    /// How often the retransmissions of a lost packet will be lost.
     fn further_losses(&mut self) -> u32 {
         let mean = Share((self.profile.loss.0 + self.profile.bursts.share.0).min(Share::WHOLE));
         let further = (1..RETRANSMITS_MAX).take_while(|_| self.random.happens(mean)).count();
@@ -414,8 +424,17 @@ impl Conditioner {
 }
 
 impl Segment {
+    /// Lets those retransmissions happen, and be lost, that are due by `now`.
+    fn pass(&mut self, now: Duration) {
+        while self.losses > 0 && self.leaves <= now {
+            self.losses -= 1;
+            self.timeout *= 2;
+            self.leaves += self.timeout;
+        }
+    }
+
     fn arrives(&self) -> Duration {
-        self.leaves + self.takes
+        self.leaves + self.delay
     }
 }
 

@@ -186,10 +186,20 @@ fn a_stream_repairs_a_loss_by_the_next_acknowledgement_or_else_by_its_timeout() 
     assert_eq!(lost_once(None), MS * (100 + 200 + 50), "timeout, then half a round trip");
     assert_eq!(lost_once(Some(MS * 33)), MS * (33 + 125 + 50), "a round trip and a quarter after the next");
     assert_eq!(lost_once(Some(MS * 290)), MS * 350, "too late to help");
+    // A lost retransmission is noticed alike: one that gets through every 10 ms from 100 ms on.
+    let mut conditioner = Conditioner::stream(lossy, 1);
+    conditioner.send(Duration::ZERO, &[1]);
+    conditioner.set_profile(clean);
+    (10..200).for_each(|number| _ = conditioner.send(MS * 10 * number, &[2]));
+    let first = (0..3000).find(|ms| conditioner.receive(MS * *ms).is_some());
+    assert_eq!(first, Some(100 + 125 + 5 * (5 + 125) + 50));
     // Lost for good as far as the profile goes: the timeout doubles, and in the end it gets through.
     let mut conditioner = Conditioner::stream(lossy, 1);
     conditioner.send(Duration::ZERO, &[1]);
-    assert_eq!(conditioner.next_arrival(), Some(MS * 300 * (1 + 2 + 4 + 8 + 16 + 32) + MS * 50));
+    assert_eq!(conditioner.next_arrival(), Some(MS * 350), "not before then");
+    let arrives = MS * 300 * (1 + 2 + 4 + 8 + 16 + 32) + MS * 50;
+    assert_eq!(conditioner.receive(arrives - MS), None);
+    assert_eq!(conditioner.receive(arrives), Some(vec![1]));
     assert_eq!(conditioner.faults().lost, u64::from(RETRANSMITS_MAX));
 }
 
