@@ -38,11 +38,15 @@ fn dependencies<'a>(manifest: &'a str, table: &str) -> Vec<&'a str> {
     names.filter_map(|line| line.split(['.', '=', ' ']).next()).filter(|name| !name.is_empty()).collect()
 }
 
+/// The workspace's crates, by folder.
+const MEMBERS: [&str; 5] = ["shared", "server", "client", "tests", "tests/recorded"];
+
 /// Crates of the house that a crate may know.
 fn may_know(member: &str) -> &'static [&'static str] {
     match member {
         "server" | "client" => &["astro-shared"],
-        "tests" => &["astro-shared", "astro-server", "astro-client"],
+        "tests" => &["astro-shared", "astro-server", "astro-client", "astro-recorded"],
+        "tests/recorded" => &["astro-shared"],
         _ => &[],
     }
 }
@@ -60,17 +64,24 @@ fn manifests_point_only_toward_shared() {
     assert_eq!(wrong_dependencies("client", turned), ["client/Cargo.toml depends on astro-server"]);
     let hidden = "[dependencies]\n[dev-dependencies]\nastro-client.workspace = true\n";
     assert_eq!(wrong_dependencies("server", hidden).len(), 1);
-    for member in ["shared", "server", "client", "tests"] {
+    for member in MEMBERS {
         assert_none(wrong_dependencies(member, &read(&format!("{member}/Cargo.toml"))));
     }
+}
+
+/// The crate that a file belongs to: the deepest member above it.
+fn member_of(path: &str) -> &'static str {
+    let above =
+        MEMBERS.into_iter().filter(|member| path.strip_prefix(member).is_some_and(|rest| rest.starts_with('/')));
+    above.max_by_key(|member| member.len()).unwrap_or_default()
 }
 
 fn crates_that_should_not_meet(sources: &[Source]) -> Vec<String> {
     let mut complaints = Vec::new();
     for source in sources {
-        let member = source.path.split('/').next().unwrap_or_default();
-        for name in ["astro_shared", "astro_server", "astro_client", "astro_tests"] {
-            let own = name == format!("astro_{member}");
+        let member = member_of(&source.path);
+        for name in ["astro_shared", "astro_server", "astro_client", "astro_tests", "astro_recorded"] {
+            let own = name == format!("astro_{}", member.rsplit('/').next().unwrap_or_default());
             let known = may_know(member).contains(&name.replace('_', "-").as_str());
             if !own && !known && source.names_crate(name) {
                 complaints.push(format!("{} names {name}", source.path));
@@ -84,6 +95,7 @@ fn crates_that_should_not_meet(sources: &[Source]) -> Vec<String> {
 fn server_and_client_never_see_each_other_and_shared_sees_neither() {
     assert!(!crates_that_should_not_meet(&[Source::new("shared/src/x.rs", "use astro_server as s;")]).is_empty());
     holds(crates_that_should_not_meet, "client/src/x.rs", "fn f() { astro_server::host::start(); }");
+    holds(crates_that_should_not_meet, "tests/recorded/src/x.rs", "use astro_tests::pilots::Fleet;");
 }
 
 // ---- arrows between modules ----
@@ -186,8 +198,7 @@ fn crates_that_have_one_home_are_named_nowhere_else() {
     ] {
         holds(crates_out_of_place, path, sample);
     }
-    let manifests =
-        ["shared", "server", "client", "tests"].map(|member| (member, read(&format!("{member}/Cargo.toml"))));
+    let manifests = MEMBERS.map(|member| (member, read(&format!("{member}/Cargo.toml"))));
     let with_codec: Vec<&str> = manifests
         .iter()
         .filter(|(_, manifest)| dependencies(manifest, "dependencies").contains(&"bincode"))
@@ -261,9 +272,33 @@ fn unsafe_code_is_forbidden_and_every_member_inherits_that() {
     let root = read("Cargo.toml");
     let line = root.lines().find(|line| line.starts_with("members")).expect("the workspace lists its members");
     let names: Vec<&str> = line.split('"').skip(1).step_by(2).collect();
-    assert_eq!(names, ["shared", "server", "client", "tests"]);
-    let members: Vec<_> = names.iter().map(|name| (name.to_string(), read(&format!("{name}/Cargo.toml")))).collect();
+    assert_eq!(names, MEMBERS);
+    // One crate names exports of a wasm32 module; what is unsafe in it is seen below.
+    let inherit = names.iter().filter(|name| **name != "tests/recorded");
+    let members: Vec<_> = inherit.map(|name| (name.to_string(), read(&format!("{name}/Cargo.toml")))).collect();
     assert_none(lints_missing(&root, &members));
+    assert!(read("tests/recorded/Cargo.toml").contains("unsafe_code = \"deny\""));
+}
+
+fn unsafe_words(sources: &[Source]) -> Vec<String> {
+    let mut complaints = Vec::new();
+    for source in sources {
+        let excused = if source.path == "tests/recorded/src/exports.rs" { "unsafe(no_mangle)" } else { "no excuse" };
+        let code = source.code.replace(excused, "");
+        if ["unsafe {", "unsafe(", "unsafe fn ", "unsafe impl ", "unsafe extern "]
+            .iter()
+            .any(|word| code.contains(word))
+        {
+            complaints.push(format!("{} has unsafe code", source.path));
+        }
+    }
+    complaints
+}
+
+#[test]
+fn the_only_unsafe_words_are_the_names_of_three_exports() {
+    holds(unsafe_words, "shared/src/x.rs", "#[unsafe(no_mangle)] fn f() {}");
+    holds(unsafe_words, "tests/recorded/src/exports.rs", "#[unsafe(no_mangle)] fn f() { unsafe { g() } }");
 }
 
 // ---- lengths ----
@@ -318,10 +353,11 @@ fn every_module_opens_by_saying_what_it_is() {
 // ---- top level ----
 
 const TOP_LEVEL: [&str; 8] = ["Cargo.toml", "server", "client", "shared", "assets", "migrations", "tests", "README.md"];
-/// Plain files that projects have.
-const PLAIN_FILES: [&str; 8] = [
+/// Plain files that projects have. PROTOCOL.md is for people who write clients and read no Rust: they look here.
+const PLAIN_FILES: [&str; 9] = [
     "ARCHITECTURE.md",
     "CHANGELOG.md",
+    "PROTOCOL.md",
     "LICENSE-MIT",
     "LICENSE-APACHE",
     "deny.toml",

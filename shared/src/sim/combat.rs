@@ -206,9 +206,10 @@ pub fn contest(setup: &Setup, ships: &Ships, scores: &Scores) -> Contest {
 /// Puts every ship on a spawn point; which seat gets which turns by a random step each round.
 pub(super) fn prepare_ships(setup: &Setup, round_number: u8, ships: &mut Ships, scores: &mut Scores) {
     let rules = &*setup.ruleset;
-    let step = random(setup.seed, Purpose::Spawn, u32::from(round_number), 0) as usize;
+    // Brought below 8 before it becomes a `usize`: that one has 32 bits in a browser and would be another number.
+    let step = random(setup.seed, Purpose::Spawn, u32::from(round_number), 0) % u64::from(setup.seats);
     for seat in Seat::first(setup.seats) {
-        let spawn = rules.spawns[(seat.index() + step) % usize::from(setup.seats)];
+        let spawn = rules.spawns[(seat.index() + step as usize) % usize::from(setup.seats)];
         let ship = &mut ships.0[seat.index()];
         *ship = Ship {
             x: spawn.x,

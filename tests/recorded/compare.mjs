@@ -1,0 +1,75 @@
+// Plays the recorded matches in wasm32 and holds debug, release, wasm32 and the record against each other.
+//
+// In: node compare.mjs MODULE.wasm DEBUG.hashes RELEASE.hashes RECORDED.txt
+// Out: one line when all agree; else every match that differs, with its first tick. Exit code 0 only when all agree.
+import { readFileSync } from 'node:fs';
+
+const [moduleFile, debugFile, releaseFile, recordedFile] = process.argv.slice(2);
+
+/** Hashes as written by `recorded-matches`: 64 bits a tick, match after match. */
+function native(file, matches, ticks) {
+  const bytes = readFileSync(file);
+  if (bytes.length !== matches * ticks * 8) {
+    throw new Error(`${file} has ${bytes.length} bytes, not those of ${matches} matches of ${ticks} ticks`);
+  }
+  const numbers = new BigUint64Array(bytes.buffer.slice(bytes.byteOffset, bytes.byteOffset + bytes.length));
+  return Array.from({ length: matches }, (_, match) => numbers.slice(match * ticks, (match + 1) * ticks));
+}
+
+function playInWasm(file) {
+  const { exports } = new WebAssembly.Instance(new WebAssembly.Module(readFileSync(file)));
+  return Array.from({ length: exports.matches() }, (_, match) => {
+    const ticks = exports.play(match);
+    return BigUint64Array.from({ length: ticks }, (_, index) => BigInt.asUintN(64, exports.hash_after(index + 1)));
+  });
+}
+
+/** `hashes.txt`: the low 32 bits at every checkpoint and at the end, as [tick, hash] per match. */
+function recorded(file, ticks) {
+  const lines = readFileSync(file, 'utf8').trim().split('\n').slice(1);
+  return lines.map((line) => {
+    const hashes = line.split(': ')[1].split(' ').map((hex) => BigInt(`0x${hex}`));
+    return hashes.map((hash, index) => [Math.min((index + 1) * 64, ticks), hash]);
+  });
+}
+
+/** The first tick (from 1 on) in which two builds differ; 0 when they do not. */
+const firstDifference = (a, b) => a.findIndex((hash, index) => hash !== b[index]) + 1;
+/** The first checkpoint that a build does not meet; 0 when it meets all. */
+const firstMissed = (hashes, checkpoints) =>
+  (checkpoints.find(([tick, hash]) => (hashes[tick - 1] & 0xffffffffn) !== hash) ?? [0])[0];
+
+// A comparison that finds nothing must be able to find something.
+const sample = BigUint64Array.from([7n, 8n, 9n]);
+const flipped = BigUint64Array.from([7n, 8n, 9n ^ (1n << 63n)]);
+if (firstDifference(sample, sample) !== 0 || firstDifference(sample, flipped) !== 3 || firstMissed(sample, [[2, 9n]]) !== 2) {
+  throw new Error('the comparison does not see a flipped bit');
+}
+
+const wasm = playInWasm(moduleFile);
+const [matches, ticks] = [wasm.length, wasm[0].length];
+const builds = { debug: native(debugFile, matches, ticks), release: native(releaseFile, matches, ticks), wasm32: wasm };
+const record = recorded(recordedFile, ticks);
+const differences = [];
+if (matches !== 100 || ticks !== 3600 || wasm.some((hashes) => hashes.length !== ticks) || record.length !== matches) {
+  differences.push(`${matches} matches of ${ticks} ticks against ${record.length} recorded: expected 100 of 3600`);
+}
+for (let match = 0; match < matches; match += 1) {
+  for (const [one, other] of [['debug', 'release'], ['debug', 'wasm32'], ['release', 'wasm32']]) {
+    const tick = firstDifference(builds[one][match], builds[other][match]);
+    if (tick) {
+      const [a, b] = [one, other].map((name) => builds[name][match][tick - 1].toString(16).padStart(16, '0'));
+      differences.push(`match ${match}, tick ${tick}: ${one} ${a}, ${other} ${b}`);
+    }
+  }
+  for (const [name, played] of Object.entries(builds)) {
+    const tick = firstMissed(played[match], record[match] ?? [[ticks, -1n]]);
+    if (tick) differences.push(`match ${match}: ${name} is not as recorded in tick ${tick} or within 63 ticks before it`);
+  }
+}
+if (differences.length) {
+  console.log(differences.slice(0, 40).join('\n'));
+  console.log(`${differences.length} differences in ${matches} matches`);
+  process.exit(1);
+}
+console.log(`${matches} matches x ${ticks.toLocaleString('en')} ticks: debug = release = wasm32`);
