@@ -110,7 +110,7 @@ const MODULES: &[(&str, &str, &[&str])] = &[
     ("shared", "link", &["link"]),
     ("server", "api", &["api", "assets", "config", "directory", "hosts", "records", "store", "telemetry"]),
     ("server", "host", &["directory", "host", "hosts", "priority", "records", "telemetry", "transport"]),
-    ("server", "transport", &["transport"]),
+    ("server", "transport", &["telemetry", "transport"]),
     ("server", "store", &["hosts", "records", "store"]),
     ("server", "directory", &["directory", "hosts"]),
     ("server", "config", &["config"]),

@@ -105,6 +105,8 @@ pub struct Links {
     /// Of this build; computed once, because it hashes a sample of every message.
     fingerprint: u64,
     routes: HashMap<LinkId, Route>,
+    /// Routes by transport.
+    counts: Vec<usize>,
     promised: HashMap<LinkId, Promise>,
     closing: Vec<(LinkId, CloseReason)>,
     clock: Duration,
@@ -117,6 +119,7 @@ impl Links {
         Links {
             fingerprint: fingerprint(),
             routes: HashMap::new(),
+            counts: Vec::new(),
             promised: HashMap::new(),
             closing: Vec::new(),
             clock: Duration::ZERO,
@@ -126,6 +129,25 @@ impl Links {
 
     pub fn count(&self) -> usize {
         self.routes.len()
+    }
+
+    /// Links over the transport of that number.
+    pub fn count_of(&self, transport: usize) -> usize {
+        self.counts.get(transport).copied().unwrap_or(0)
+    }
+
+    fn add(&mut self, link: LinkId, route: Route) {
+        if self.counts.len() <= route.transport {
+            self.counts.resize(route.transport + 1, 0);
+        }
+        self.counts[route.transport] += 1;
+        self.routes.insert(link, route);
+    }
+
+    fn remove(&mut self, link: LinkId) -> Option<Route> {
+        let route = self.routes.remove(&link)?;
+        self.counts[route.transport] -= 1;
+        Some(route)
     }
 
     /// Remembers for whom a ticket was minted. One ticket per seat counts: an older one is worth nothing from now
@@ -251,7 +273,7 @@ impl Receiver<'_, '_, '_> {
             poll_now: false,
             poll_at: None,
         };
-        self.links.routes.insert(link, route);
+        self.links.add(link, route);
         let rules_hash = hosted.order.ruleset.hash();
         let place = Place::Seat(promise.seat.0);
         let welcome = ToClient::Welcome { match_id: hosted.order.match_id, place, seats, rules_hash };
@@ -281,7 +303,13 @@ impl Receiver<'_, '_, '_> {
         // Zero says "I have nothing usable": the next snapshot must be absolute.
         held.acknowledged = match datagram.acknowledged {
             Tick(0) => Tick(0),
-            acknowledged => held.acknowledged.max(acknowledged),
+            acknowledged => {
+                if acknowledged > held.acknowledged {
+                    // The tick that begins now is the one it has reached.
+                    self.counters.round_trip(round.tick.plus(1).since(acknowledged));
+                }
+                held.acknowledged.max(acknowledged)
+            }
         };
         seat.heard = self.now;
         if seat.queue.accept(&datagram, round.tick.plus(1)) > 0 {
@@ -389,11 +417,13 @@ pub(super) fn close_links(
     mut links: ResMut<Links>,
     mut renet: ResMut<RenetServer>,
     mut transports: ResMut<Transports>,
+    mut counters: ResMut<Counters>,
     mut matches: SeatQuery<'_, '_>,
 ) {
     for (link, reason) in std::mem::take(&mut links.closing) {
         links.tell(&mut renet, link, &ToClient::Closing { reason });
-        let Some(route) = links.routes.remove(&link) else { continue };
+        let Some(route) = links.remove(link) else { continue };
+        counters.closed(reason.name());
         send_control(&mut renet, &mut transports, link, route.transport);
         renet.remove_connection(link.0);
         if let Some(transport) = transports.0.get_mut(route.transport) {

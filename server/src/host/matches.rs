@@ -29,9 +29,10 @@ use super::crew::{CLAIM_TTL, Crew, Occupant, Presence};
 use super::link::Links;
 use super::record::{Recording, result_message};
 use super::replicate::EventRing;
-use super::shard::{Now, ShardStatus, Transports};
+use super::shard::{Counters, Now, ShardStatus, Transports};
 use crate::directory::Directory;
 use crate::hosts::{Claim, HostError, MatchOrder, SeatSecret};
+use crate::telemetry::{MatchCounts, MatchState};
 use crate::transport::LinkId;
 
 /// Matches of one shard at most.
@@ -118,6 +119,18 @@ pub struct Hosted {
 #[derive(Resource)]
 pub struct Chance(pub StdRng);
 
+impl Hosted {
+    /// What operators are told it is at.
+    pub fn state(&self) -> MatchState {
+        match self.stage {
+            _ if self.order.demo => MatchState::Demo,
+            Stage::Filling => MatchState::Filling,
+            Stage::Playing => MatchState::Playing,
+            Stage::Recording | Stage::Over { .. } => MatchState::Finishing,
+        }
+    }
+}
+
 /// Matches of this shard by name, and what their upkeep needs.
 #[derive(Resource)]
 pub struct Matches {
@@ -127,6 +140,8 @@ pub struct Matches {
     pub index: usize,
     draining: bool,
     opened_ever: u32,
+    /// As of this tick's beginning.
+    pub counts: MatchCounts,
 }
 
 #[derive(Clone, Copy)]
@@ -142,7 +157,8 @@ impl Matches {
     }
 
     pub fn new(index: usize, directory: Arc<Directory>, status: Arc<ShardStatus>) -> Matches {
-        Matches { by_id: HashMap::new(), directory, status, index, draining: false, opened_ever: 0 }
+        let counts = MatchCounts::default();
+        Matches { by_id: HashMap::new(), directory, status, index, draining: false, opened_ever: 0, counts }
     }
 
     pub fn count(&self) -> usize {
@@ -270,10 +286,22 @@ fn claim(world: &mut World, match_id: MatchId, claim: Claim) -> Result<Reservati
 
 fn void(world: &mut World, match_id: MatchId, reason: &str) -> Result<(), HostError> {
     let entity = world.resource::<Matches>().entity(match_id)?;
-    tracing::info!(%match_id, reason, "match ended without a result");
     let why = if world.resource::<Matches>().draining { CloseReason::ShuttingDown } else { CloseReason::Voided };
+    note_void(world, entity, why, reason);
     close(world, entity, why);
     Ok(())
+}
+
+/// Counts and logs that a match ends without a result. Demo matches have none anyway, and nobody misses one of a match
+/// that nobody waited for.
+pub(super) fn note_void(world: &mut World, entity: Entity, why: CloseReason, reason: &str) {
+    let (Some(hosted), Some(crew)) = (world.get::<Hosted>(entity), world.get::<Crew>(entity)) else { return };
+    if hosted.order.demo || (hosted.stage == Stage::Filling && crew.players() == 0) {
+        return;
+    }
+    let (match_id, players) = (hosted.order.match_id, crew.players());
+    tracing::info!(%match_id, players, why = why.name(), reason, "match void");
+    world.resource_mut::<Counters>().voided(why.name());
 }
 
 fn drain(world: &mut World) {
@@ -281,7 +309,10 @@ fn drain(world: &mut World) {
     let mut query = world.query::<(Entity, &Hosted)>();
     let idle = query.iter(world).filter(|(_, hosted)| hosted.order.demo || hosted.stage == Stage::Filling);
     let idle: Vec<Entity> = idle.map(|(entity, _)| entity).collect();
-    idle.into_iter().for_each(|entity| close(world, entity, CloseReason::ShuttingDown));
+    for entity in idle {
+        note_void(world, entity, CloseReason::ShuttingDown, "server shutdown");
+        close(world, entity, CloseReason::ShuttingDown);
+    }
 }
 
 /// The record is safe: now the players may know.
@@ -329,14 +360,18 @@ pub(super) fn advance(world: &mut World, query: &mut QueryState<(Entity, &mut Ho
     let mut ending = Vec::new();
     let mut silent = Vec::new();
     let mut players = 0;
+    let mut counts = MatchCounts::default();
     for (entity, mut hosted, mut crew, round) in query.iter_mut(world) {
         players += crew.players();
+        counts.add(hosted.state());
         watch_silence(&mut crew, hosted.stage == Stage::Filling, now, &mut silent);
         if let Some(end) = next_stage(&mut hosted, &mut crew, round, now) {
             ending.push((entity, end));
         }
     }
-    world.resource::<Matches>().status.players.store(players, Ordering::Relaxed);
+    let mut matches = world.resource_mut::<Matches>();
+    matches.counts = counts;
+    matches.status.players.store(players, Ordering::Relaxed);
     let mut links = world.resource_mut::<Links>();
     silent.into_iter().for_each(|link| links.close(link, CloseReason::Silent));
     for (entity, end) in ending {

@@ -34,7 +34,7 @@ use tokio::sync::oneshot;
 
 use crate::directory::Directory;
 use crate::hosts::{Answer, Claim, HostError, Hosts, MatchOrder, Ticket};
-use crate::telemetry::{Metrics, ShardMetrics};
+use crate::telemetry::{Metrics, Queue, ShardMetrics};
 use crate::transport::udp::{LINKS_PER_LANE, LaneConfig, UdpTransport};
 use crew::CLAIM_TTL;
 use matches::{Command, Reservation};
@@ -86,7 +86,20 @@ pub struct Host {
 struct ShardHandle {
     commands: mpsc::SyncSender<Command>,
     status: Arc<ShardStatus>,
+    metrics: ShardMetrics,
     thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl ShardHandle {
+    /// Puts a command into the shard's queue.
+    fn send(&self, command: Command) -> Result<(), HostError> {
+        // Counted first, so that the shard never takes out what was not put in.
+        self.metrics.queued(Queue::Commands);
+        self.commands.try_send(command).map_err(|_| {
+            self.metrics.unqueued(Queue::Commands, 1);
+            HostError::Unresponsive
+        })
+    }
 }
 
 impl Host {
@@ -136,7 +149,7 @@ impl Host {
     /// takes no commands. A panic in it is a panic of the shard.
     pub fn inspect(&self, shard: usize, look: impl FnOnce(&mut World) + Send + 'static) -> bool {
         let shard = self.shards.get(shard);
-        shard.is_some_and(|shard| shard.commands.try_send(Command::Inspect(Box::new(look))).is_ok())
+        shard.is_some_and(|shard| shard.send(Command::Inspect(Box::new(look))).is_ok())
     }
 
     /// Ends every thread; matches still running are gone.
@@ -169,7 +182,7 @@ impl Host {
     ) -> Result<T, HostError> {
         let (reply, answer) = oneshot::channel();
         let shard = self.shards.get(shard).ok_or(HostError::NoSuchMatch)?;
-        shard.commands.try_send(command(reply)).map_err(|_| HostError::Unresponsive)?;
+        shard.send(command(reply))?;
         answered(answer).await
     }
 
@@ -200,7 +213,7 @@ impl Host {
 
     fn tell_all(&self, command: impl Fn() -> Command) {
         for shard in &self.shards {
-            if shard.commands.try_send(command()).is_err() {
+            if shard.send(command()).is_err() {
                 tracing::warn!("a shard takes no commands");
             }
         }
@@ -241,9 +254,9 @@ impl Hosts for Host {
             self.shards[shard].status.seats.fetch_add(i64::from(seats), Ordering::Relaxed);
             // From the queue on the count is the shard's to take back.
             let (reply, answer) = oneshot::channel();
-            if self.shards[shard].commands.try_send(Command::Open { order, reply }).is_err() {
+            if let Err(error) = self.shards[shard].send(Command::Open { order, reply }) {
                 self.shards[shard].status.seats.fetch_sub(i64::from(seats), Ordering::Relaxed);
-                return Err(HostError::Unresponsive);
+                return Err(error);
             }
             answered(answer).await
         })
@@ -327,7 +340,7 @@ fn start_shard(
         metrics: metrics.clone(),
         capsules,
     };
-    let shard_status = status.clone();
+    let (shard_status, shard_metrics) = (status.clone(), metrics.clone());
     let mut first = Some(udp);
     let make = move || {
         let udp = match first.take() {
@@ -338,7 +351,7 @@ fn start_shard(
             index,
             directory: directory.clone(),
             status: shard_status.clone(),
-            metrics: metrics.clone(),
+            metrics: shard_metrics.clone(),
             spool: spool.clone(),
             recorded: recorded.clone(),
             transports: vec![Box::new(udp)],
@@ -347,5 +360,5 @@ fn start_shard(
         Ok(shard::build(parts, clock.now()))
     };
     let thread = std::thread::Builder::new().name(format!("shard-{index}")).spawn(move || shard::run(thread, make))?;
-    Ok(ShardHandle { commands, status, thread: Mutex::new(Some(thread)) })
+    Ok(ShardHandle { commands, status, metrics, thread: Mutex::new(Some(thread)) })
 }

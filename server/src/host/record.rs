@@ -22,6 +22,7 @@ use super::shard::{Counters, Now};
 use super::spool::{OnSynced, Spool};
 use crate::hosts::{MatchRecord, SeatRecord};
 use crate::priority::yield_to_shards;
+use crate::telemetry::{Queue, ShardMetrics};
 
 /// The recorder of a match that will be stored.
 #[derive(Component)]
@@ -41,6 +42,7 @@ pub struct RecordSink {
     drafts: mpsc::Sender<Draft>,
     /// Likewise.
     recorded: mpsc::Sender<Command>,
+    metrics: ShardMetrics,
 }
 
 impl RecordSink {
@@ -48,14 +50,18 @@ impl RecordSink {
     ///
     /// # Panics
     /// When the system gives no thread; a shard without one could never finish a match.
-    pub fn start(spool: Spool, recorded: mpsc::Sender<Command>) -> RecordSink {
+    pub fn start(spool: Spool, recorded: mpsc::Sender<Command>, metrics: ShardMetrics) -> RecordSink {
         let (drafts, waiting) = mpsc::channel::<Draft>();
+        let counted = metrics.clone();
         let write = move || {
             yield_to_shards();
-            waiting.into_iter().for_each(|draft| archive(&spool, draft));
+            for draft in waiting {
+                archive(&spool, draft);
+                counted.unqueued(Queue::Records, 1);
+            }
         };
         std::thread::Builder::new().name("records".into()).spawn(write).expect("a thread for making records");
-        RecordSink { drafts, recorded }
+        RecordSink { drafts, recorded, metrics }
     }
 }
 
@@ -124,6 +130,7 @@ fn hand_over(sink: &RecordSink, hosted: &Hosted, crew: &Crew, recorder: Recorder
     let recorded = sink.recorded.clone();
     // The shard may be gone when the disk answers; then nobody waits for the answer either.
     let on_synced = Box::new(move || _ = recorded.send(Command::Recorded { match_id }));
+    sink.metrics.queued(Queue::Records);
     let sent = sink.drafts.send(Draft { record, replay, on_synced });
     assert!(sent.is_ok(), "the thread that makes records ends only with its sink");
 }

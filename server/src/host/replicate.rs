@@ -119,8 +119,7 @@ pub(super) fn replicate(
             snapshot::encode_head(&head, &state, seat, datagram);
             datagram.extend_from_slice(&bytes[body]);
             link.sent = tick;
-            counters.snapshots += 1;
-            counters.snapshot_bytes += datagram.len() as u64;
+            counters.snapshot(datagram.len());
             if let Some(transport) = transports.0.get_mut(link.transport) {
                 transport.send(link.id, datagram);
             }

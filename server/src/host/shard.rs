@@ -36,7 +36,7 @@ use super::wreck;
 use crate::directory::Directory;
 use crate::hosts::MatchOrder;
 use crate::priority::claim_shard_priority;
-use crate::telemetry::ShardMetrics;
+use crate::telemetry::{LateCause, PAUSE, Queue, RoundTripTicks, ShardMetrics, SnapshotBytes, Tally};
 use crate::transport::{Traffic, Transport};
 
 /// Length of a tick.
@@ -84,14 +84,50 @@ pub struct Transports(pub Vec<Box<dyn Transport>>);
 #[derive(Resource, Default)]
 pub struct Counters {
     traffic: Traffic,
-    pub snapshots: u64,
-    pub snapshot_bytes: u64,
+    snapshots: u64,
+    snapshot_bytes: Tally<SnapshotBytes>,
+    round_trips: Tally<RoundTripTicks>,
     pub finished: u64,
+    voided: Reasons,
+    closed: Reasons,
 }
+
+/// Few reasons, counted within a tick.
+type Reasons = Vec<(&'static str, u64)>;
 
 impl Counters {
     pub fn drop_one(&mut self, reason: &'static str) {
         self.traffic.drop_one(reason);
+    }
+
+    pub fn snapshot(&mut self, bytes: usize) {
+        self.snapshots += 1;
+        self.snapshot_bytes.observe(bytes as u64);
+    }
+
+    pub fn round_trip(&mut self, ticks: u32) {
+        self.round_trips.observe(u64::from(ticks));
+    }
+
+    pub fn voided(&mut self, reason: &'static str) {
+        count(&mut self.voided, reason);
+    }
+
+    pub fn closed(&mut self, reason: &'static str) {
+        count(&mut self.closed, reason);
+    }
+
+    /// Moves what has ended to the metrics; also what an `App` does that has no further tick.
+    fn move_ends(&mut self, metrics: &ShardMetrics) {
+        self.voided.drain(..).for_each(|(reason, count)| metrics.matches_voided(reason, count));
+        self.closed.drain(..).for_each(|(reason, count)| metrics.links_closed(reason, count));
+    }
+}
+
+fn count(reasons: &mut Reasons, reason: &'static str) {
+    match reasons.iter_mut().find(|(known, _)| *known == reason) {
+        Some((_, count)) => *count += 1,
+        None => reasons.push((reason, 1)),
     }
 }
 
@@ -152,7 +188,7 @@ pub fn build(parts: ShardParts, now: Duration) -> App {
         .insert_resource(Counters::default())
         .insert_resource(Chance(parts.chance))
         .insert_resource(Matches::new(parts.index, parts.directory, parts.status))
-        .insert_resource(RecordSink::start(parts.spool, parts.recorded))
+        .insert_resource(RecordSink::start(parts.spool, parts.recorded, parts.metrics.clone()))
         .insert_resource(RenetServer(RenetCore::new(control_config())))
         .insert_resource(MetricsOut(parts.metrics));
 
@@ -187,18 +223,21 @@ fn flush(
     metrics: Res<MetricsOut>,
 ) {
     let metrics = &metrics.0;
-    for transport in &mut transports.0 {
-        let traffic = transport.flush(now.0);
-        metrics.received(traffic.received_datagrams, traffic.received_bytes);
-        metrics.sent(traffic.sent_datagrams, traffic.sent_bytes);
+    for (index, transport) in transports.0.iter_mut().enumerate() {
+        let (network, traffic) = (transport.network(), transport.flush(now.0));
+        metrics.received(network, traffic.received_datagrams, traffic.received_bytes);
+        metrics.sent(network, traffic.sent_datagrams, traffic.sent_bytes);
+        metrics.superseded(traffic.superseded);
+        metrics.set_links(network, links.count_of(index));
         traffic.dropped.iter().for_each(|(reason, count)| metrics.dropped(reason, *count));
     }
-    let counted = std::mem::take(&mut *counters);
-    counted.traffic.dropped.iter().for_each(|(reason, count)| metrics.dropped(reason, *count));
-    metrics.snapshots(counted.snapshots);
-    (0..counted.finished).for_each(|_| metrics.match_finished());
-    metrics.set_matches(matches.count());
-    metrics.set_links(links.count());
+    let counted = &mut *counters;
+    counted.traffic.dropped.drain(..).for_each(|(reason, count)| metrics.dropped(reason, count));
+    counted.move_ends(metrics);
+    metrics.snapshots(std::mem::take(&mut counted.snapshots), &mut counted.snapshot_bytes);
+    metrics.round_trips(&mut counted.round_trips);
+    (0..std::mem::take(&mut counted.finished)).for_each(|_| metrics.match_finished());
+    metrics.set_matches(matches.counts);
     matches.status.links.store(links.count(), Ordering::Relaxed);
 }
 
@@ -250,7 +289,7 @@ pub struct ShardThread {
 pub fn run(mut thread: ShardThread, mut make: impl FnMut() -> io::Result<App>) {
     claim_shard_priority();
     panics::listen();
-    let mut pacing = Pacing::new(thread.clock.now());
+    let mut pacing = Pacing::new(thread.clock.now(), thread_cpu());
     let mut app = None;
     let mut ticks_played = 0;
     let mut demos = Vec::new();
@@ -273,6 +312,7 @@ pub fn run(mut thread: ShardThread, mut make: impl FnMut() -> io::Result<App>) {
         if catch_unwind(AssertUnwindSafe(|| thread.tick(running))).is_ok() {
             ticks_played += 1;
         } else {
+            thread.metrics.panicked();
             demos = thread.on_panic(running);
             if ticks_played < DEMOS_TRUSTED_AFTER_TICKS {
                 demos.clear();
@@ -287,8 +327,11 @@ impl ShardThread {
     fn tick(&mut self, app: &mut App) {
         let (began, cpu_before) = (self.clock.now(), thread_cpu());
         self.metrics.stamp(began.as_millis() as u64);
-        let waiting = self.recorded.try_iter().chain(self.commands.try_iter().take(COMMANDS_PER_TICK_MAX));
-        update(app, began, waiting.collect::<Vec<_>>());
+        let mut waiting: Vec<Command> = self.recorded.try_iter().collect();
+        let recorded = waiting.len();
+        waiting.extend(self.commands.try_iter().take(COMMANDS_PER_TICK_MAX));
+        self.metrics.unqueued(Queue::Commands, waiting.len() - recorded);
+        update(app, began, waiting);
         let cpu = thread_cpu().saturating_sub(cpu_before);
         self.metrics.tick(self.clock.now().saturating_sub(began), cpu);
         self.status.note_tick(cpu);
@@ -298,7 +341,11 @@ impl ShardThread {
     fn on_panic(&self, app: &mut App) -> Vec<MatchOrder> {
         let said = panics::take();
         tracing::error!(shard = self.index, said, "a system panicked: the shard's matches end and it starts afresh");
-        wreck::abandon(app, self.index, self.clock.now(), said, &self.capsules)
+        let demos = wreck::abandon(app, self.index, self.clock.now(), said, &self.capsules);
+        if let Some(mut counters) = app.world_mut().get_resource_mut::<Counters>() {
+            counters.move_ends(&self.metrics);
+        }
+        demos
     }
 
     fn reopen(&self, app: &mut App, order: MatchOrder) {
@@ -316,38 +363,139 @@ fn thread_cpu() -> Duration {
 /// Absolute deadlines, one period apart.
 struct Pacing {
     deadline: Duration,
+    /// When the last tick began, and the thread's CPU time then.
+    began: Duration,
+    cpu: Duration,
+    /// Why ticks are late, while they are.
+    cause: Option<LateCause>,
     complained: Duration,
     skipped: u32,
 }
 
+/// What [`Pacing::begin`] found out about the tick that begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Beginning {
+    late: Option<LateCause>,
+    /// Ticks before this one that will never be played.
+    skipped: u32,
+}
+
 impl Pacing {
-    fn new(now: Duration) -> Pacing {
-        Pacing { deadline: now, complained: Duration::ZERO, skipped: 0 }
+    fn new(now: Duration, cpu: Duration) -> Pacing {
+        Pacing { deadline: now, began: now, cpu, cause: None, complained: Duration::ZERO, skipped: 0 }
     }
 
     /// Waits for the next tick's deadline and sets the one after it.
     fn wait(&mut self, thread: &ShardThread) {
-        let now = thread.clock.now();
-        if let Some(early) = self.deadline.checked_sub(now) {
+        let (arrived, cpu) = (thread.clock.now(), thread_cpu());
+        if let Some(early) = self.deadline.checked_sub(arrived) {
             std::thread::sleep(early);
         }
         let now = thread.clock.now();
-        let behind = now.saturating_sub(self.deadline);
-        if behind > PERIOD {
-            thread.metrics.late();
+        let Beginning { late, skipped } = self.begin(arrived, cpu, now);
+        if let Some(cause) = late {
+            thread.metrics.late(cause);
         }
-        let behind_ticks = (behind.as_nanos() / PERIOD.as_nanos()) as u32;
-        if behind_ticks > CATCH_UP_TICKS_MAX {
-            // Too far behind to catch up without a burst that players would feel: the matches' time stands still instead.
-            let skip = behind_ticks - CATCH_UP_TICKS_MAX;
-            self.deadline += PERIOD * skip;
-            self.skipped += skip;
-            thread.metrics.skipped(u64::from(skip));
-        }
+        thread.metrics.skipped(u64::from(skipped));
+        self.skipped += skipped;
         if self.skipped > 0 && now.saturating_sub(self.complained) >= COMPLAIN_EVERY {
-            tracing::warn!(shard = thread.index, ticks = self.skipped, "the shard is too slow and drops pace");
+            tracing::warn!(
+                shard = thread.index,
+                ticks = self.skipped,
+                cause = ?self.cause,
+                "the shard is too slow and drops pace"
+            );
             (self.complained, self.skipped) = (now, 0);
         }
-        self.deadline += PERIOD;
+    }
+
+    /// A tick begins at `now`, after the thread had `arrived` with that much CPU time in all. Sets the next deadline.
+    fn begin(&mut self, arrived: Duration, cpu: Duration, now: Duration) -> Beginning {
+        let behind = now.saturating_sub(self.deadline);
+        let late = behind > PERIOD;
+        // Within its period the tick before cannot have made this one late: then an older cause goes on.
+        let grew = arrived < self.deadline || arrived.saturating_sub(self.began) > PERIOD;
+        if !late {
+            self.cause = None;
+        } else if grew || self.cause.is_none() {
+            self.cause = Some(self.cause_of(arrived, cpu, now));
+        }
+        let behind_ticks = (behind.as_nanos() / PERIOD.as_nanos()) as u32;
+        // Too far behind to catch up without a burst that players would feel: the matches' time stands still instead.
+        let skipped = behind_ticks.saturating_sub(CATCH_UP_TICKS_MAX);
+        self.deadline += PERIOD * (skipped + 1);
+        (self.began, self.cpu) = (now, cpu);
+        Beginning { late: self.cause, skipped }
+    }
+
+    /// The thread worked until `arrived` and then slept until `now`; the greater part of the delay decides.
+    fn cause_of(&self, arrived: Duration, cpu: Duration, now: Duration) -> LateCause {
+        let worked = cpu.saturating_sub(self.cpu);
+        // What passed at work without work, and the oversleeping.
+        let stood_still =
+            arrived.saturating_sub(self.began).saturating_sub(worked) + now.saturating_sub(self.deadline.max(arrived));
+        if stood_still >= PAUSE {
+            LateCause::Pause
+        } else if worked > PERIOD {
+            LateCause::OwnWork
+        } else {
+            LateCause::WokenLate
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MS: Duration = Duration::from_millis(1);
+
+    /// A shard's thread in virtual time.
+    struct Thread {
+        pacing: Pacing,
+        now: Duration,
+        cpu: Duration,
+    }
+
+    impl Thread {
+        fn start() -> Thread {
+            let now = Duration::from_secs(1000);
+            let mut thread = Thread { pacing: Pacing::new(now, Duration::ZERO), now, cpu: Duration::ZERO };
+            assert_eq!(thread.tick(0 * MS, 0 * MS, 0 * MS).late, None);
+            thread
+        }
+
+        /// The tick takes `wall`, of which `cpu` is work; then the thread sleeps and wakes `oversleep` after its deadline.
+        fn tick(&mut self, wall: Duration, cpu: Duration, oversleep: Duration) -> Beginning {
+            let arrived = self.now + wall;
+            self.cpu += cpu;
+            self.now = if arrived < self.pacing.deadline { self.pacing.deadline + oversleep } else { arrived };
+            self.pacing.begin(arrived, self.cpu, self.now)
+        }
+    }
+
+    #[test]
+    fn a_late_tick_is_blamed_on_what_made_it_late() {
+        let mut thread = Thread::start();
+        assert_eq!(thread.tick(3 * MS, 3 * MS, 2 * MS).late, None, "on time");
+        assert_eq!(thread.tick(40 * MS, 38 * MS, 0 * MS).late, Some(LateCause::OwnWork));
+        assert_eq!(thread.tick(1 * MS, 1 * MS, 0 * MS).late, Some(LateCause::OwnWork), "still catching up");
+        while thread.tick(1 * MS, 1 * MS, 0 * MS).late.is_some() {}
+        assert_eq!(thread.tick(1 * MS, 1 * MS, 30 * MS).late, Some(LateCause::WokenLate), "overslept");
+        while thread.tick(1 * MS, 1 * MS, 0 * MS).late.is_some() {}
+        assert_eq!(thread.tick(50 * MS, 2 * MS, 0 * MS).late, Some(LateCause::WokenLate), "others had the CPU");
+        while thread.tick(1 * MS, 1 * MS, 0 * MS).late.is_some() {}
+        let stopped = thread.tick(1 * MS, 1 * MS, 900 * MS);
+        assert_eq!((stopped.late, stopped.skipped), (Some(LateCause::Pause), 49));
+        assert_eq!(thread.tick(1 * MS, 1 * MS, 0 * MS).late, Some(LateCause::Pause), "catching up");
+    }
+
+    #[test]
+    fn a_shard_far_behind_catches_up_five_ticks_and_drops_the_rest() {
+        let mut thread = Thread::start();
+        let stopped = thread.tick(PERIOD * 9, MS, Duration::ZERO);
+        assert_eq!(stopped.skipped, 3);
+        let on_time = (0..20).position(|_| thread.tick(Duration::ZERO, Duration::ZERO, Duration::ZERO).late.is_none());
+        assert_eq!(on_time, Some(4), "five ticks behind; the last of them is less than two");
     }
 }

@@ -16,7 +16,7 @@ use bevy_ecs::prelude::*;
 
 use super::capsule::Capsule;
 use super::link::{self, Links};
-use super::matches::Hosted;
+use super::matches::{Hosted, note_void};
 use super::panics;
 use super::shard::{Now, Transports};
 use crate::hosts::MatchOrder;
@@ -33,6 +33,7 @@ pub(super) fn abandon(app: &mut App, shard: usize, now: Duration, message: Strin
     fenced("keeping a capsule", &mut || {
         Capsule::collect(world, shard, now, message.clone()).write_later(capsules.to_owned());
     });
+    fenced("noting what is lost", &mut || note_voids(world, &message));
     let mut demos = Vec::new();
     fenced("counting demo matches", &mut || demos = demo_orders(world));
     demos
@@ -53,6 +54,11 @@ fn tell_players(world: &mut World, now: Duration) {
     if let Some(mut transports) = world.get_resource_mut::<Transports>() {
         transports.0.iter_mut().for_each(|transport| _ = transport.flush(now));
     }
+}
+
+fn note_voids(world: &mut World, message: &str) {
+    let lost: Vec<Entity> = world.query_filtered::<Entity, With<Hosted>>().iter(world).collect();
+    lost.into_iter().for_each(|entity| note_void(world, entity, CloseReason::Voided, message));
 }
 
 fn demo_orders(world: &mut World) -> Vec<MatchOrder> {

@@ -1,17 +1,16 @@
-//! Distributions of tick times that a shard's thread can afford to keep.
+//! Times of ticks: buckets in which quantiles are right to 7 %, and exact maxima of the last seconds.
 //!
-//! In: one duration per tick. Out: a histogram whose quantiles are right to 7 %, and exact maxima of the last seconds.
-//! The library's own histogram takes a lock and a linear search; these are atomics that one thread writes.
+//! In: one duration per tick. Out: a scale for a histogram, and the longest tick of a window.
 //! *Invariant:* `observe` never waits and never allocates.
-//! Start reading at [`TickHistogram::observe`].
+//! Start reading at [`SlidingMax::observe`].
 
 use std::array;
+use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
-use prometheus_client::encoding::{EncodeMetric, MetricEncoder, NoLabelSet};
-use prometheus_client::metrics::{MetricType, TypedMetric};
+use super::declare::label;
+use super::histogram::Scale;
 
 /// Smallest bound of a bucket. Below it nobody needs to tell ticks apart.
 const BOUND_MIN_NS: f64 = 20_000.0;
@@ -20,57 +19,37 @@ const BOUND_FACTOR: f64 = 1.15;
 /// Bounds from 20 µs to just over 1 s.
 const BOUNDS: usize = 79;
 
-/// Windows of the maxima: their label and their length in seconds.
-pub(super) const WINDOWS: [(&str, u64); 2] = [("10s", 10), ("60s", 60)];
+label! {
+    /// Windows of the maxima.
+    Window is "window":
+    TenSeconds = "10s",
+    Minute = "60s",
+}
+
+impl Window {
+    pub(super) const fn seconds(self) -> u64 {
+        match self {
+            Window::TenSeconds => 10,
+            Window::Minute => 60,
+        }
+    }
+}
+
 /// Seconds that [`SlidingMax`] remembers: the longest window and the second that is not over yet.
 const SECONDS: usize = 61;
 
 static BOUNDS_NS: LazyLock<[u64; BOUNDS]> =
     LazyLock::new(|| array::from_fn(|index| (BOUND_MIN_NS * BOUND_FACTOR.powi(index as i32)) as u64));
 
-/// How often ticks took how long. Clones share the counts.
-#[derive(Clone, Debug)]
-pub(super) struct TickHistogram(Arc<Counts>);
-
+/// Times of ticks, in nanoseconds.
 #[derive(Debug)]
-struct Counts {
-    /// The last one is for everything above the largest bound.
-    buckets: [AtomicU64; BOUNDS + 1],
-    sum_ns: AtomicU64,
-}
+pub(super) struct TickTime;
 
-impl Default for TickHistogram {
-    fn default() -> Self {
-        TickHistogram(Arc::new(Counts { buckets: array::from_fn(|_| AtomicU64::new(0)), sum_ns: AtomicU64::new(0) }))
+impl Scale for TickTime {
+    fn bounds() -> &'static [u64] {
+        BOUNDS_NS.as_slice()
     }
-}
-
-impl TickHistogram {
-    pub fn observe(&self, time: Duration) {
-        let ns = time.as_nanos() as u64;
-        let bucket = BOUNDS_NS.partition_point(|bound| *bound < ns);
-        self.0.buckets[bucket].fetch_add(1, Ordering::Relaxed);
-        self.0.sum_ns.fetch_add(ns, Ordering::Relaxed);
-    }
-}
-
-impl EncodeMetric for TickHistogram {
-    fn encode(&self, mut encoder: MetricEncoder) -> Result<(), std::fmt::Error> {
-        let bounds = BOUNDS_NS.iter().map(|ns| *ns as f64 / 1e9).chain([f64::INFINITY]);
-        let counts = self.0.buckets.iter().map(|count| count.load(Ordering::Relaxed));
-        let buckets: Vec<(f64, u64)> = bounds.zip(counts).collect();
-        let count = buckets.iter().map(|(_, count)| count).sum();
-        let sum = self.0.sum_ns.load(Ordering::Relaxed) as f64 / 1e9;
-        encoder.encode_histogram::<NoLabelSet>(sum, count, &buckets, None)
-    }
-
-    fn metric_type(&self) -> MetricType {
-        Self::TYPE
-    }
-}
-
-impl TypedMetric for TickHistogram {
-    const TYPE: MetricType = MetricType::Histogram;
+    const PER_UNIT: f64 = 1e9;
 }
 
 /// The longest tick of each of the last seconds: a ring with a place per second. One thread writes.
@@ -118,17 +97,6 @@ mod tests {
         assert_eq!(BOUNDS_NS[0], 20_000);
         assert!(BOUNDS_NS[BOUNDS - 1] >= 1_000_000_000 && BOUNDS_NS[BOUNDS - 2] < 1_000_000_000);
         assert!(BOUNDS_NS.windows(2).all(|pair| pair[1] as f64 / pair[0] as f64 <= 1.1501));
-    }
-
-    #[test]
-    fn a_time_is_counted_in_the_bucket_whose_bounds_enclose_it() {
-        let histogram = TickHistogram::default();
-        let count = |bucket: usize| histogram.0.buckets[bucket].load(Ordering::Relaxed);
-        histogram.observe(Duration::from_nanos(20_000));
-        histogram.observe(Duration::from_nanos(20_001));
-        histogram.observe(Duration::from_secs(9));
-        assert_eq!((count(0), count(1), count(BOUNDS)), (1, 1, 1));
-        assert_eq!(histogram.0.sum_ns.load(Ordering::Relaxed), 9_000_040_001);
     }
 
     #[test]

@@ -14,7 +14,7 @@ use std::time::Duration;
 use astro_shared::link::{Conditioner, Faults, Profile};
 use astro_shared::wire::is_hot;
 
-use super::{Incoming, LinkId, Traffic, Transport, Vacancy};
+use super::{Incoming, LinkId, Network, Traffic, Transport, Vacancy};
 
 /// Payloads that one direction of one link may hold.
 const QUEUE_MAX: usize = 256;
@@ -194,6 +194,10 @@ impl Wires {
 }
 
 impl Transport for MemoryTransport {
+    fn network(&self) -> Network {
+        Network::Memory
+    }
+
     fn receive(&mut self, now: Duration, take: &mut dyn FnMut(Incoming<'_>)) {
         self.now = now;
         let arrived = lock(&self.wires).take_arrived(now);

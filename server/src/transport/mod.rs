@@ -10,6 +10,8 @@ pub mod udp;
 
 use std::time::Duration;
 
+pub use crate::telemetry::Network;
+
 /// Names the server's end of one connection within a shard, whatever its transport. Random, so that
 /// knowing one says nothing about another; never used twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -33,6 +35,8 @@ pub struct Traffic {
     pub received_bytes: u64,
     pub sent_datagrams: u64,
     pub sent_bytes: u64,
+    /// Snapshots that a newer one replaced before they were sent.
+    pub superseded: u64,
     /// Reason and count.
     pub dropped: Vec<(&'static str, u64)>,
 }
@@ -48,6 +52,9 @@ impl Traffic {
 
 /// One network's way to carry payloads.
 pub trait Transport: Send + Sync {
+    /// Which kind of network this is, for metrics.
+    fn network(&self) -> Network;
+
     /// Hands everything that has arrived to `take`, within a bound per call.
     fn receive(&mut self, now: Duration, take: &mut dyn FnMut(Incoming<'_>));
 

@@ -19,7 +19,8 @@ use quinn_udp::{BATCH_SIZE, RecvMeta, UdpSocketState};
 use renetcode::{NetcodeServer, ServerAuthentication, ServerConfig, ServerResult};
 use socket2::{Domain, Protocol, Socket, Type};
 
-use super::{Incoming, LinkId, Traffic, Transport, Vacancy};
+use super::{Incoming, LinkId, Network, Traffic, Transport, Vacancy};
+use crate::telemetry::stranger_line;
 
 /// Links of one lane. At 256 a full sweep of the stock server costs 37 µs, at 1,024 a millisecond.
 pub const LINKS_PER_LANE: usize = 256;
@@ -106,6 +107,10 @@ impl UdpTransport {
 }
 
 impl Transport for UdpTransport {
+    fn network(&self) -> Network {
+        Network::Udp
+    }
+
     fn receive(&mut self, now: Duration, take: &mut dyn FnMut(Incoming<'_>)) {
         let mut spare = SPARE_DATAGRAMS_PER_CALL;
         for lane in &mut self.lanes {
@@ -257,7 +262,7 @@ impl Lane {
         let handled = catch_unwind(AssertUnwindSafe(|| self.handle(from, datagram, now, take)));
         if handled.is_err() {
             self.traffic.drop_one("panic");
-            tracing::error!(%from, "a datagram made the receive path panic; it was dropped");
+            stranger_line!(error, %from, "a datagram made the receive path panic; it was dropped");
         }
     }
 
