@@ -448,8 +448,6 @@ impl Pacing {
 mod tests {
     use super::*;
 
-    const MS: Duration = Duration::from_millis(1);
-
     /// A shard's thread in virtual time.
     struct Thread {
         pacing: Pacing,
@@ -461,12 +459,13 @@ mod tests {
         fn start() -> Thread {
             let now = Duration::from_secs(1000);
             let mut thread = Thread { pacing: Pacing::new(now, Duration::ZERO), now, cpu: Duration::ZERO };
-            assert_eq!(thread.tick(0 * MS, 0 * MS, 0 * MS).late, None);
+            assert_eq!(thread.tick(0, 0, 0).late, None);
             thread
         }
 
-        /// The tick takes `wall`, of which `cpu` is work; then the thread sleeps and wakes `oversleep` after its deadline.
-        fn tick(&mut self, wall: Duration, cpu: Duration, oversleep: Duration) -> Beginning {
+        /// The tick takes `wall_ms`, of which `cpu_ms` are work; then the thread sleeps and wakes that long after its deadline.
+        fn tick(&mut self, wall_ms: u64, cpu_ms: u64, oversleep_ms: u64) -> Beginning {
+            let [wall, cpu, oversleep] = [wall_ms, cpu_ms, oversleep_ms].map(Duration::from_millis);
             let arrived = self.now + wall;
             self.cpu += cpu;
             self.now = if arrived < self.pacing.deadline { self.pacing.deadline + oversleep } else { arrived };
@@ -477,25 +476,25 @@ mod tests {
     #[test]
     fn a_late_tick_is_blamed_on_what_made_it_late() {
         let mut thread = Thread::start();
-        assert_eq!(thread.tick(3 * MS, 3 * MS, 2 * MS).late, None, "on time");
-        assert_eq!(thread.tick(40 * MS, 38 * MS, 0 * MS).late, Some(LateCause::OwnWork));
-        assert_eq!(thread.tick(1 * MS, 1 * MS, 0 * MS).late, Some(LateCause::OwnWork), "still catching up");
-        while thread.tick(1 * MS, 1 * MS, 0 * MS).late.is_some() {}
-        assert_eq!(thread.tick(1 * MS, 1 * MS, 30 * MS).late, Some(LateCause::WokenLate), "overslept");
-        while thread.tick(1 * MS, 1 * MS, 0 * MS).late.is_some() {}
-        assert_eq!(thread.tick(50 * MS, 2 * MS, 0 * MS).late, Some(LateCause::WokenLate), "others had the CPU");
-        while thread.tick(1 * MS, 1 * MS, 0 * MS).late.is_some() {}
-        let stopped = thread.tick(1 * MS, 1 * MS, 900 * MS);
+        assert_eq!(thread.tick(3, 3, 2).late, None, "on time");
+        assert_eq!(thread.tick(60, 58, 0).late, Some(LateCause::OwnWork));
+        assert_eq!(thread.tick(1, 1, 0).late, Some(LateCause::OwnWork), "still catching up");
+        while thread.tick(1, 1, 0).late.is_some() {}
+        assert_eq!(thread.tick(1, 1, 30).late, Some(LateCause::WokenLate), "overslept");
+        while thread.tick(1, 1, 0).late.is_some() {}
+        assert_eq!(thread.tick(50, 2, 0).late, Some(LateCause::WokenLate), "others had the CPU");
+        while thread.tick(1, 1, 0).late.is_some() {}
+        let stopped = thread.tick(1, 1, 900);
         assert_eq!((stopped.late, stopped.skipped), (Some(LateCause::Pause), 49));
-        assert_eq!(thread.tick(1 * MS, 1 * MS, 0 * MS).late, Some(LateCause::Pause), "catching up");
+        assert_eq!(thread.tick(1, 1, 0).late, Some(LateCause::Pause), "catching up");
     }
 
     #[test]
     fn a_shard_far_behind_catches_up_five_ticks_and_drops_the_rest() {
         let mut thread = Thread::start();
-        let stopped = thread.tick(PERIOD * 9, MS, Duration::ZERO);
-        assert_eq!(stopped.skipped, 3);
-        let on_time = (0..20).position(|_| thread.tick(Duration::ZERO, Duration::ZERO, Duration::ZERO).late.is_none());
+        let stopped = thread.tick(160, 1, 0);
+        assert_eq!(stopped.skipped, 3, "8.6 periods behind");
+        let on_time = (0..20).position(|_| thread.tick(0, 0, 0).late.is_none());
         assert_eq!(on_time, Some(4), "five ticks behind; the last of them is less than two");
     }
 }
