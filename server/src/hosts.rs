@@ -5,6 +5,7 @@
 //! In role `all` both are calls in one process; between processes they become HTTP.
 //! Start reading at [`Hosts`].
 
+use std::any::Any;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -22,8 +23,9 @@ pub type Answer<'a, T, E> = Pin<Box<dyn Future<Output = Result<T, E>> + Send + '
 pub trait Hosts: Send + Sync {
     /// Opens a match and keeps its seats free for claims.
     fn allocate(&self, order: MatchOrder) -> Answer<'_, (), HostError>;
-    /// Reserves or gives back a seat, and mints the right to take it once.
-    fn ticket(&self, match_id: MatchId, claim: Claim) -> Answer<'_, Ticket, HostError>;
+    /// Reserves or gives back a seat, and mints the right to take it once. `hold` lives until that right was used
+    /// or is over.
+    fn ticket(&self, match_id: MatchId, claim: Claim, hold: Hold) -> Answer<'_, Ticket, HostError>;
     /// Ends a match without a result; players are told `reason`.
     fn void(&self, match_id: MatchId, reason: String) -> Answer<'_, (), HostError>;
     /// Takes no more matches and answers when none is left or `grace` is over (what is left is then void).
@@ -56,6 +58,23 @@ pub enum Claim {
     Join { name: String },
     /// A player who already had the seat that this secret belongs to.
     Return { secret: SeatSecret },
+}
+
+/// Whatever the service wants to live exactly as long as a ticket is unused: it counts by its end. A host drops its
+/// copies, wherever it is and whatever happens to it.
+#[derive(Clone, Default)]
+pub struct Hold(#[expect(dead_code, reason = "only its end matters")] Option<Arc<dyn Any + Send + Sync>>);
+
+impl Hold {
+    pub fn new(held: impl Any + Send + Sync) -> Hold {
+        Hold(Some(Arc::new(held)))
+    }
+}
+
+impl std::fmt::Debug for Hold {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Hold(..)")
+    }
 }
 
 /// 256 random bits that give a seat back to whoever had it. Kept hashed on the host; dies with the match.

@@ -168,20 +168,26 @@ async fn serve(config: Config, runtime: tokio::runtime::Handle) -> Result<(), St
         capsules: data.capsules(),
     };
     let host = Arc::new(Host::start(host_config, &metrics, spool.clone(), Arc::clone(&directory))?);
+    let limits = config.limits();
+    if limits.load_test {
+        warn!("load test: nothing limits what a single address may take");
+    }
     let public_url = config.public_url.as_ref().map_or_else(|| format!("http://{http}"), |url| url.0.clone());
     let parts = api::Parts {
         hosts: Arc::clone(&host) as Arc<dyn Hosts>,
         store: store.clone(),
         directory,
         rulebook: Arc::clone(&rulebook),
-        metrics,
+        metrics: Arc::clone(&metrics),
         fleet_key,
         public_url,
+        limits: limits.clone(),
     };
     let api = Api::new(parts);
     let delivery = tokio::spawn(spool.deliver_to(api.results()));
     let (stop_http, stopped) = watch::channel(false);
-    let server = tokio::spawn(api::serve::serve(listener, api::routes(Arc::clone(&api)), stopped));
+    let routes = api::routes(Arc::clone(&api));
+    let server = tokio::spawn(async move { api::serve::serve(listener, routes, &limits, metrics, stopped).await });
     let demos = open_demos(host.as_ref(), &rulebook, config.demo).await;
     say(&welcome(&config, http, &host.udp_addresses(), demos));
 
@@ -238,7 +244,7 @@ fn welcome(config: &Config, http: SocketAddr, udp: &[SocketAddr], demos: usize) 
          \x20 HTTP    http://{http}\n\
          \x20 UDP     {udp}\n\
          \x20 data    {data}\n\
-         \x20 shards  {shards}, demo matches {demos}\n\
+         \x20 shards  {shards}, demo matches {demos}\n{load_test}\
          Try next, in a second terminal:\n\
          \x20 cargo bots -- --matches 25 --seconds 20{server}\n\
          \x20 curl http://{http}/v1/matches\n\
@@ -247,8 +253,12 @@ fn welcome(config: &Config, http: SocketAddr, udp: &[SocketAddr], demos: usize) 
         udp = ranges(udp),
         data = config.data.display(),
         shards = config.shards,
+        load_test = if config.load_test { LOAD_TEST } else { "" },
     )
 }
+
+/// The welcome's line for a server without the limits that keep one address from taking everything.
+const LOAD_TEST: &str = "\x20 LOAD TEST: one address may take every seat and connection; not for the public\n";
 
 /// Addresses with runs of ports drawn together: `127.0.0.1:9000-9007`.
 fn ranges(addresses: &[SocketAddr]) -> String {

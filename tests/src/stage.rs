@@ -17,7 +17,7 @@ use astro_server::host::crew::{Crew, Occupant};
 use astro_server::host::matches::{Command, Hosted, Matches, Reservation, Stage as MatchStage};
 use astro_server::host::shard::{self, PERIOD, ShardParts, ShardStatus};
 use astro_server::host::spool::Spool;
-use astro_server::hosts::{Answer, Claim, HostError, MatchOrder, MatchRecord, Results, ResultsError, SeatSecret};
+use astro_server::hosts::{Answer, Claim, Hold, HostError, MatchOrder, MatchRecord, Results, ResultsError, SeatSecret};
 use astro_server::telemetry::Metrics;
 use astro_server::transport::LinkId;
 use astro_server::transport::memory::{Carrier, MemoryNetwork, MemoryTransport};
@@ -128,8 +128,13 @@ impl Stage {
 
     /// Asks for a seat or its return, as the HTTP side would.
     pub fn claim(&mut self, match_id: MatchId, claim: Claim) -> Result<Reservation, HostError> {
+        self.claim_with(match_id, claim, Hold::default())
+    }
+
+    /// The same, with something that lives as long as the ticket is unused.
+    pub fn claim_with(&mut self, match_id: MatchId, claim: Claim, hold: Hold) -> Result<Reservation, HostError> {
         let (reply, answer) = oneshot::channel();
-        self.tell(Command::Claim { match_id, claim, reply });
+        self.tell(Command::Claim { match_id, claim, hold, reply });
         answer.blocking_recv().expect("an answer")
     }
 

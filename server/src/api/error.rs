@@ -15,12 +15,13 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use tracing::error;
 
+use super::limits::Refusal;
 use crate::hosts::HostError;
 use crate::records::RecordError;
 use crate::store::StoreError;
 
 /// Seconds after which a client that found no room should ask again.
-const RETRY_AFTER_S: &str = "2";
+const RETRY_AFTER_S: u64 = 2;
 
 /// Why a request is refused.
 #[derive(Debug, thiserror::Error)]
@@ -65,6 +66,8 @@ pub enum ApiError {
     MethodNotAllowed,
     #[error("stored with another result: {}", .0.iter().map(MatchId::to_string).collect::<Vec<_>>().join(", "))]
     Conflict(Vec<MatchId>),
+    #[error(transparent)]
+    Refused(#[from] Refusal),
     #[error(transparent)]
     Host(#[from] HostError),
     #[error("the store does not answer")]
@@ -116,6 +119,8 @@ impl ApiError {
             ApiError::Conflict(_) => (S::CONFLICT, "conflict"),
             ApiError::Host(HostError::NoFreeSeat) => (S::CONFLICT, "no_free_seat"),
             ApiError::Host(HostError::SeatLost) => (S::GONE, "seat_lost"),
+            ApiError::Refused(refusal) if refusal.is_of_address() => (S::TOO_MANY_REQUESTS, "too_many_requests"),
+            ApiError::Refused(_) => (S::SERVICE_UNAVAILABLE, "overloaded"),
             ApiError::Host(HostError::Full) => (S::SERVICE_UNAVAILABLE, "full"),
             ApiError::Host(HostError::Draining) => (S::SERVICE_UNAVAILABLE, "draining"),
             ApiError::Host(HostError::Unwritable) => (S::SERVICE_UNAVAILABLE, "results_unwritable"),
@@ -127,11 +132,26 @@ impl ApiError {
         }
     }
 
-    /// Whether the same request may well succeed in a moment.
-    fn is_passing(&self) -> bool {
-        matches!(
-            self,
-            ApiError::Host(HostError::Full | HostError::Unwritable | HostError::Unresponsive) | ApiError::Store(_)
+    /// Seconds after which the same request may well succeed.
+    fn retry_after_s(&self) -> Option<u64> {
+        match self {
+            ApiError::Refused(refusal) => Some(refusal.retry_after_s()),
+            ApiError::Host(HostError::Full | HostError::Unwritable | HostError::Unresponsive) | ApiError::Store(_) => {
+                Some(RETRY_AFTER_S)
+            }
+            _ => None,
+        }
+    }
+
+    /// The whole answer as bytes, for a connection that gets no further than this.
+    pub fn to_http1(&self) -> String {
+        let (status, code) = self.status_and_code();
+        let body = serde_json::json!(ErrorBody { code: code.into(), message: self.to_string() }).to_string();
+        let retry_after = self.retry_after_s().map_or_else(String::new, |s| format!("retry-after: {s}\r\n"));
+        format!(
+            "HTTP/1.1 {status}\r\n{retry_after}connection: close\r\ncontent-type: application/json\r\n\
+             content-length: {}\r\n\r\n{body}",
+            body.len()
         )
     }
 }
@@ -151,6 +171,7 @@ impl IntoResponse for ApiError {
             error!(error = %source, "the store does not answer");
         }
         let (status, code) = self.status_and_code();
+        let retry_after_s = self.retry_after_s();
         let message = match &self {
             // The display of a rejection leaves out its reason.
             ApiError::Json(rejection) => rejection.body_text(),
@@ -160,8 +181,8 @@ impl IntoResponse for ApiError {
             other => other.to_string(),
         };
         let mut response = (status, Json(ErrorBody { code: code.into(), message })).into_response();
-        if self.is_passing() {
-            response.headers_mut().insert(header::RETRY_AFTER, header::HeaderValue::from_static(RETRY_AFTER_S));
+        if let Some(seconds) = retry_after_s {
+            response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
         }
         response
     }

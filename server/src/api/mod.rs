@@ -3,18 +3,23 @@
 //! In: requests. Out: JSON (bodies in [`astro_shared::api`]), replay files, metrics.
 //! *Invariant:* knows `store`, `directory` and the [`Hosts`] border, never `host`.
 //! *Invariant:* every refusal is an `ErrorBody` with a stable code; see [`error`].
-//! *Invariant:* whatever a peer can feed has a limit: connections and times in [`serve`], bodies here.
+//! *Invariant:* whatever a peer can feed has a limit: times in [`serve`], connections and joins in [`limits`],
+//! bodies here. `/healthz` and `/readyz` have no limit of their own.
 //! Start reading at [`routes`]; a request goes route → extractor → handler → store.
 
+mod connections;
 pub mod error;
+pub mod limits;
 mod matches;
 mod ops;
+pub mod peer;
 mod quickplay;
 mod results;
 pub mod serve;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
@@ -27,6 +32,7 @@ use crate::hosts::{Hosts, Results};
 use crate::store::Store;
 use crate::telemetry::Metrics;
 use error::ApiError;
+use limits::{Joins, Limits};
 use quickplay::Quickplay;
 use results::StoreResults;
 
@@ -86,11 +92,13 @@ pub struct Parts {
     pub fleet_key: FleetKey,
     /// Without a slash at the end.
     pub public_url: String,
+    pub limits: Limits,
 }
 
 /// The service's state, shared by all handlers.
 pub struct Api {
     parts: Parts,
+    joins: Joins,
     quickplay: Quickplay,
     results: StoreResults,
     fingerprint: String,
@@ -99,7 +107,9 @@ pub struct Api {
 
 impl Api {
     pub fn new(parts: Parts) -> Arc<Api> {
+        parts.metrics.set_load_test(parts.limits.load_test);
         Arc::new(Api {
+            joins: Joins::new(parts.limits.clone(), Instant::now()),
             quickplay: Quickplay::new(Arc::clone(&parts.hosts), Arc::clone(&parts.directory)),
             results: StoreResults::new(parts.store.clone(), Arc::clone(&parts.metrics)),
             fingerprint: astro_shared::api::hex(astro_shared::wire::fingerprint()),

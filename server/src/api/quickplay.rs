@@ -23,9 +23,10 @@ use uuid::Uuid;
 
 use super::Api;
 use super::error::{ApiError, Checked, CheckedBody};
+use super::limits::Pass;
 use crate::assets::DEFAULT_RULES;
 use crate::directory::{Directory, MatchCard};
-use crate::hosts::{Claim, HostError, Hosts, MatchOrder, SeatSecret, Ticket};
+use crate::hosts::{Claim, Hold, HostError, Hosts, MatchOrder, SeatSecret, Ticket};
 
 /// How long a match waits for players before pilots take the rest.
 pub const FILL_AFTER: Duration = Duration::from_secs(5);
@@ -84,15 +85,14 @@ impl Quickplay {
     async fn join(
         &self,
         ruleset: &Arc<Ruleset>,
-        seats: u8,
-        group: Option<String>,
+        wish: Wish,
         name: &str,
+        hold: &Hold,
         now: Instant,
     ) -> Result<(MatchId, Ticket), HostError> {
-        let wish = Wish { rules_hash: ruleset.hash(), seats, group };
         for attempt in 0..=STALE_MAX {
             let place = self.take_place(&wish, now, attempt == STALE_MAX);
-            match self.claim(&place, ruleset, seats, name).await {
+            match self.claim(&place, ruleset, &wish, name, hold).await {
                 Ok(ticket) => {
                     if ticket.seats_free == 0 {
                         self.unlist(&wish, place.match_id);
@@ -136,9 +136,16 @@ impl Quickplay {
     }
 
     /// Has the match opened when it is not yet, then asks for a ticket.
-    async fn claim(&self, place: &Place, ruleset: &Arc<Ruleset>, seats: u8, name: &str) -> Result<Ticket, HostError> {
-        place.allocated.get_or_init(|| self.allocate(place.match_id, ruleset, seats)).await.to_owned()?;
-        self.hosts.ticket(place.match_id, Claim::Join { name: name.into() }).await
+    async fn claim(
+        &self,
+        place: &Place,
+        ruleset: &Arc<Ruleset>,
+        wish: &Wish,
+        name: &str,
+        hold: &Hold,
+    ) -> Result<Ticket, HostError> {
+        place.allocated.get_or_init(|| self.allocate(place.match_id, ruleset, wish.seats)).await.to_owned()?;
+        self.hosts.ticket(place.match_id, Claim::Join { name: name.into() }, hold.clone()).await
     }
 
     async fn allocate(&self, match_id: MatchId, ruleset: &Arc<Ruleset>, seats: u8) -> Result<(), HostError> {
@@ -183,6 +190,7 @@ fn drop_if_empty(open: &mut HashMap<Wish, VecDeque<Open>>, wish: &Wish) {
 /// `POST /v1/quickplay`
 pub(super) async fn post_quickplay(
     State(api): State<Arc<Api>>,
+    pass: Pass,
     CheckedBody(Json(request)): CheckedBody<Json<QuickplayRequest>>,
 ) -> Result<Json<TicketAnswer>, ApiError> {
     check_name(&request.name)?;
@@ -199,8 +207,9 @@ pub(super) async fn post_quickplay(
     }
     let card = MatchCard { seats, rules_hash: ruleset.hash() };
     let (service, now) = (Arc::clone(&api), Instant::now());
+    let wish = Wish { rules_hash: ruleset.hash(), seats, group: request.group };
     // A task of its own: a player who hangs up must not leave a match half opened.
-    let join = async move { service.quickplay.join(&ruleset, seats, request.group, &request.name, now).await };
+    let join = async move { service.quickplay.join(&ruleset, wish, &request.name, &pass.hold, now).await };
     let (match_id, ticket) = tokio::spawn(join).await.map_err(|_| ApiError::Internal)??;
     Ok(Json(api.ticket_answer(match_id, card, &ticket)))
 }
@@ -208,13 +217,14 @@ pub(super) async fn post_quickplay(
 /// `POST /v1/matches/{id}/tickets`
 pub(super) async fn post_ticket(
     State(api): State<Arc<Api>>,
+    pass: Pass,
     Checked(Path(match_id)): Checked<Path<MatchId>>,
     CheckedBody(Json(request)): CheckedBody<Json<TicketRequest>>,
 ) -> Result<Json<TicketAnswer>, ApiError> {
     let secret = BASE64.decode(request.seat_secret).ok().and_then(|bytes| bytes.try_into().ok());
     let secret = SeatSecret(secret.ok_or(ApiError::Secret)?);
     let card = api.parts.directory.card(match_id).ok_or(ApiError::UnknownMatch)?;
-    let ticket = api.parts.hosts.ticket(match_id, Claim::Return { secret }).await?;
+    let ticket = api.parts.hosts.ticket(match_id, Claim::Return { secret }, pass.hold.clone()).await?;
     Ok(Json(api.ticket_answer(match_id, card, &ticket)))
 }
 

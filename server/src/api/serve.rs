@@ -3,10 +3,13 @@
 //! In: a listener, the routes, a word to stop. Out: nothing; ends when stopped and the connections are closed.
 //! *Invariant:* every connection ends: no head in [`HEAD_WITHIN`] closes it, a request has [`REQUEST_WITHIN`],
 //! after [`CONNECTION_AGE_MAX`] it takes no further request.
-//! *Invariant:* a client that finds all places taken waits in the kernel's queue; nobody is turned away.
+//! *Invariant:* whoever connects is accepted at once; when places are short, [`connections`] says whose is taken
+//! back. So clients that are slow or idle delay nobody, `/healthz` included.
+//! *Invariant:* every request carries the [`Peer`] that it came from.
 //! Start reading at [`serve`].
 
 use std::convert::Infallible;
+use std::net::IpAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,16 +22,19 @@ use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::{mpsc, watch};
 use tokio::time::{sleep, timeout};
 use tower::ServiceExt;
 use tracing::warn;
 
+use super::connections::{Activity, Connections, NoPlace, Place, Turn, Watched};
 use super::error::ApiError;
+use super::limits::{Limits, Refusal};
+pub use super::peer::Peer;
+use super::peer::{TrustedProxy, client_address};
+use crate::telemetry::Metrics;
 
-/// Connections at once; each has a buffer of up to [`BUFFER_BYTES_MAX`].
-const CONNECTIONS_MAX: u32 = 1024;
-/// From accepting, or from the last answer, to the end of the next request's head.
+/// From accepting, or from the last answer, to the end of the next request's head: slow heads and idle connections alike.
 const HEAD_WITHIN: Duration = Duration::from_secs(5);
 /// From the head of a request to its answer, reading the body included.
 const REQUEST_WITHIN: Duration = Duration::from_secs(10);
@@ -44,27 +50,51 @@ const BUFFER_BYTES_MAX: usize = 16 * 1024;
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// Serves until `stop` becomes true, then gives answers under way a moment to leave.
-pub async fn serve(listener: TcpListener, routes: Router, mut stop: watch::Receiver<bool>) {
-    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX as usize));
+pub async fn serve(
+    listener: TcpListener,
+    routes: Router,
+    limits: &Limits,
+    metrics: Arc<Metrics>,
+    mut stop: watch::Receiver<bool>,
+) {
+    let connections = Connections::new(limits);
+    let trusted: Arc<[TrustedProxy]> = limits.trusted_proxies.clone().into();
+    // Every connection has a sender; the receiver ends when all have ended.
+    let (alive, mut all_ended) = mpsc::channel::<()>(1);
     loop {
         let accepted = tokio::select! {
-            accepted = accept(&listener, &places) => accepted,
+            accepted = accept(&listener) => accepted,
             _ = stop.wait_for(|stop| *stop) => break,
         };
-        if let Some((stream, place)) = accepted {
-            tokio::spawn(serve_connection(stream, routes.clone(), stop.clone(), place));
+        let Some((stream, peer)) = accepted else { continue };
+        let peer = peer.to_canonical();
+        let is_proxy = trusted.iter().any(|proxy| proxy.contains(peer));
+        match connections.admit((!is_proxy).then_some(peer)) {
+            Ok(admitted) => {
+                if admitted.evicted {
+                    metrics.http_refused("evicted");
+                }
+                let caller = Caller { routes: routes.clone(), peer, trusted: Arc::clone(&trusted) };
+                let alive = alive.clone();
+                let (place, stop, metrics) = (admitted.place, stop.clone(), Arc::clone(&metrics));
+                metrics.http_connection_opened();
+                tokio::spawn(async move {
+                    serve_connection(stream, caller, place, stop).await;
+                    metrics.http_connection_closed();
+                    drop(alive);
+                });
+            }
+            Err(no_place) => turn_away(&stream, no_place, &metrics),
         }
     }
-    drop(listener);
-    // All places free means all connections closed.
-    let _ = timeout(STOP_WITHIN, places.acquire_many(CONNECTIONS_MAX)).await;
+    drop((listener, alive));
+    let _ = timeout(STOP_WITHIN, all_ended.recv()).await;
 }
 
-/// The next connection and its place, the place first.
-async fn accept(listener: &TcpListener, places: &Arc<Semaphore>) -> Option<(TcpStream, OwnedSemaphorePermit)> {
-    let place = Arc::clone(places).acquire_owned().await.ok()?;
+/// The next connection, and whose it is.
+async fn accept(listener: &TcpListener) -> Option<(TcpStream, IpAddr)> {
     match listener.accept().await {
-        Ok((stream, _)) => Some((stream, place)),
+        Ok((stream, peer)) => Some((stream, peer.ip())),
         Err(error) => {
             warn!(%error, "cannot accept a connection");
             sleep(ACCEPT_PAUSE).await;
@@ -73,15 +103,31 @@ async fn accept(listener: &TcpListener, places: &Arc<Semaphore>) -> Option<(TcpS
     }
 }
 
-async fn serve_connection(
-    stream: TcpStream,
+/// Says why, as far as that goes without waiting: a client that has much to send may see only a closed connection.
+fn turn_away(stream: &TcpStream, no_place: NoPlace, metrics: &Metrics) {
+    let refusal = match no_place {
+        NoPlace::OfAddress => Refusal::ConnectionsOfAddress,
+        NoPlace::OfAll => Refusal::Connections,
+    };
+    metrics.http_refused(refusal.name());
+    let answer = ApiError::from(refusal).to_http1();
+    let _ = stream.try_write(answer.as_bytes());
+}
+
+/// Who is on a connection, and what for.
+#[derive(Clone)]
+struct Caller {
     routes: Router,
-    mut stop: watch::Receiver<bool>,
-    _place: OwnedSemaphorePermit,
-) {
+    /// The socket's other end.
+    peer: IpAddr,
+    trusted: Arc<[TrustedProxy]>,
+}
+
+async fn serve_connection(stream: TcpStream, caller: Caller, place: Place, mut stop: watch::Receiver<bool>) {
     // Answers are small and written at once; waiting for more to send would only delay them.
     let _ = stream.set_nodelay(true);
-    let answer = tower::service_fn(move |request| answer(routes.clone(), request));
+    let activity = Arc::clone(&place.activity);
+    let answer = tower::service_fn(move |request| answer(caller.clone(), Arc::clone(&activity), request));
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new()).header_read_timeout(HEAD_WITHIN);
     http.max_headers(HEADERS_MAX).max_buf_size(BUFFER_BYTES_MAX);
@@ -89,16 +135,27 @@ async fn serve_connection(
     let last_answer_within = tokio::select! {
         // An error here is the client's: gone, silent or not speaking HTTP.
         _ = connection.as_mut() => return,
+        () = place.activity.evicted() => return,
         _ = stop.wait_for(|stop| *stop) => STOP_WITHIN,
         () = sleep(CONNECTION_AGE_MAX) => LAST_ANSWER_WITHIN,
     };
     connection.as_mut().graceful_shutdown();
-    let _ = timeout(last_answer_within, connection).await;
+    tokio::select! {
+        _ = timeout(last_answer_within, connection) => {}
+        () = place.activity.evicted() => {}
+    }
 }
 
-async fn answer(routes: Router, request: hyper::Request<Incoming>) -> Result<Response, Infallible> {
-    let request: Request = request.map(axum::body::Body::new);
-    match timeout(REQUEST_WITHIN, routes.oneshot(request)).await {
+async fn answer(
+    caller: Caller,
+    activity: Arc<Activity>,
+    request: hyper::Request<Incoming>,
+) -> Result<Response, Infallible> {
+    let _turn = Turn(Arc::clone(&activity));
+    let peer = Peer(client_address(caller.peer, request.headers(), &caller.trusted));
+    let mut request: Request = request.map(|body| axum::body::Body::new(Watched::new(body, activity)));
+    request.extensions_mut().insert(peer);
+    match timeout(REQUEST_WITHIN, caller.routes.oneshot(request)).await {
         Ok(response) => response,
         Err(_) => Ok(ApiError::Timeout.into_response()),
     }

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use tower::ServiceExt;
 
 use super::*;
-use crate::hosts::{Answer, Claim, HostError, MatchOrder, SeatSecret, Ticket};
+use crate::hosts::{Answer, Claim, Hold, HostError, MatchOrder, SeatSecret, Ticket};
 use crate::records::encode_batch;
 use crate::records::tests::record;
 use crate::store::tests::{Folder, block_on};
@@ -28,6 +28,8 @@ struct Counting {
     capacity: AtomicUsize,
     /// Tickets to refuse although a seat is free: the match has begun.
     begun: AtomicUsize,
+    /// Of tickets nobody has used yet.
+    holds: Mutex<Vec<Hold>>,
 }
 
 impl Counting {
@@ -75,9 +77,10 @@ impl Hosts for Counting {
         })
     }
 
-    fn ticket(&self, match_id: MatchId, claim: Claim) -> Answer<'_, Ticket, HostError> {
+    fn ticket(&self, match_id: MatchId, claim: Claim, hold: Hold) -> Answer<'_, Ticket, HostError> {
         Box::pin(async move {
             tokio::task::yield_now().await;
+            self.holds.lock().unwrap().push(hold);
             self.take_seat(match_id, &claim)
         })
     }
@@ -100,6 +103,10 @@ struct Stage {
 
 impl Stage {
     async fn open() -> Stage {
+        Stage::limited(Limits::default()).await
+    }
+
+    async fn limited(limits: Limits) -> Stage {
         let folder = Folder::new();
         let directory = Arc::new(Directory::in_memory());
         let hosts = Arc::new(Counting { capacity: 1000.into(), ..Counting::default() });
@@ -116,11 +123,13 @@ impl Stage {
             metrics,
             fleet_key: FleetKey::new("the-key"),
             public_url: "http://party.example".into(),
+            limits,
         });
         Stage { api, hosts, spool_healthy, _folder: folder }
     }
 
-    async fn send(&self, request: Request<Body>) -> (StatusCode, header::HeaderMap, Vec<u8>) {
+    async fn send(&self, mut request: Request<Body>) -> (StatusCode, header::HeaderMap, Vec<u8>) {
+        request.extensions_mut().get_or_insert(peer::Peer([192, 0, 2, 1].into()));
         let response = routes(Arc::clone(&self.api)).oneshot(request).await.unwrap();
         let (parts, body) = response.into_parts();
         (parts.status, parts.headers, to_bytes(body, usize::MAX).await.unwrap().to_vec())
@@ -171,7 +180,8 @@ fn ada() -> Value {
 #[test]
 fn a_burst_of_a_thousand_joins_fills_matches_to_the_last_seat() {
     block_on(async {
-        let stage = Arc::new(Stage::open().await);
+        let limits = Limits { load_test: true, joins_in_flight_max: 1000, ..Limits::default() };
+        let stage = Arc::new(Stage::limited(limits).await);
         let joins: Vec<_> = (0..1000)
             .map(|_| {
                 let stage = Arc::clone(&stage);
@@ -232,6 +242,53 @@ fn no_room_says_when_to_ask_again() {
         stage.api.drain();
         assert_eq!(stage.quickplay(ada()).await, Err(refused(503, "draining")));
         assert_eq!(stage.api.quickplay.open_matches(), 0);
+    });
+}
+
+#[test]
+fn an_address_that_asks_too_often_is_told_which_limit_and_when_to_come_back() {
+    block_on(async {
+        let stage = Stage::limited(Limits { joins_burst_per_address: 3, ..Limits::default() }).await;
+        for _ in 0..3 {
+            stage.quickplay(ada()).await.unwrap();
+        }
+        let ask = |address: [u8; 4], path: &str| {
+            let request = Request::post(path).header(header::CONTENT_TYPE, "application/json");
+            stage.send(request.extension(peer::Peer(address.into())).body(ada().to_string().into()).unwrap())
+        };
+        let tickets = format!("/v1/matches/{}/tickets", MatchId(1));
+        for path in ["/v1/quickplay", &tickets] {
+            let (status, headers, body) = ask([192, 0, 2, 1], path).await;
+            assert_eq!(refusal(status, &body), refused(429, "too_many_requests"), "{path}");
+            assert_eq!(headers[header::RETRY_AFTER], "1");
+            let body: ErrorBody = serde_json::from_slice(&body).unwrap();
+            assert!(body.message.contains("joins_per_minute_per_address"), "{}", body.message);
+        }
+        assert_eq!(ask([192, 0, 2, 2], "/v1/quickplay").await.0, StatusCode::OK);
+        for path in ["/healthz", "/readyz", "/version", "/v1/matches"] {
+            assert_eq!(stage.get(path).await.0, StatusCode::OK, "{path}");
+        }
+        let page = stage.api.parts.metrics.render();
+        assert!(page.contains("astro_http_refused_total{reason=\"joins_per_address\"} 2"), "{page}");
+    });
+}
+
+#[test]
+fn tickets_that_nobody_uses_keep_an_address_from_more_until_they_are_over() {
+    block_on(async {
+        let stage = Stage::limited(Limits { joins_outstanding_per_address: 2, ..Limits::default() }).await;
+        for _ in 0..2 {
+            stage.quickplay(ada()).await.unwrap();
+        }
+        assert_eq!(stage.quickplay(ada()).await, Err(refused(429, "too_many_requests")));
+        stage.hosts.holds.lock().unwrap().pop();
+        stage.quickplay(ada()).await.unwrap();
+        // What is refused leaves nothing outstanding behind.
+        stage.hosts.holds.lock().unwrap().clear();
+        for _ in 0..5 {
+            assert_eq!(stage.quickplay(json!({"name": "", "mode": "last_ship"})).await.unwrap_err().0, 400);
+        }
+        stage.quickplay(ada()).await.unwrap();
     });
 }
 
@@ -402,7 +459,10 @@ fn connections_are_served_until_the_word_to_stop() {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (stop, stopped) = tokio::sync::watch::channel(false);
-        let server = tokio::spawn(serve::serve(listener, routes(Arc::clone(&stage.api)), stopped));
+        let routes = routes(Arc::clone(&stage.api));
+        let server = tokio::spawn(async move {
+            serve::serve(listener, routes, &Limits::default(), Arc::new(Metrics::new()), stopped).await;
+        });
         let mut client = tokio::net::TcpStream::connect(address).await.unwrap();
         for _ in 0..2 {
             client.write_all(b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();

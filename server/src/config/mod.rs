@@ -17,6 +17,8 @@ use std::io::IsTerminal;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 
+use crate::api::limits::Limits;
+use crate::api::peer::TrustedProxy;
 pub use command::{Arguments, Flags, ReplayCommand, Subcommands};
 pub use folder::{DataFolder, FleetKey, FolderError};
 use layers::Setting;
@@ -30,6 +32,10 @@ const DEFAULT_FILE: &str = "./astro.toml";
 const SHARDS_MAX: u64 = 256;
 /// Demo matches at most: they are for looking at, not for load.
 const DEMO_MAX: u64 = 1000;
+/// HTTP connections at most: each takes a file descriptor and up to 16 KiB.
+const CONNECTIONS_LIMIT: u64 = 65_536;
+/// Joins at most: beyond anything a machine could answer.
+const JOINS_LIMIT: u64 = 1_000_000;
 /// Longest wait for matches to end: longer than the longest match the rules allow.
 const DRAIN_SECONDS_MAX: u64 = 24 * 3600;
 
@@ -85,6 +91,28 @@ settings! {
         demo: usize, "N" = 2, 0..=DEMO_MAX;
         /// Folder with rules/*.ron and arenas/*.ron that replace or add to the built-in ones by name.
         assets: Option<PathBuf>, "DIR" = "";
+    }
+    "Limits" {
+        /// Proxies in front of HTTP: only theirs is an X-Forwarded-For that counts.
+        trusted_proxies: Vec<TrustedProxy>, "ADDR[/BITS],..." = "";
+        /// HTTP connections at once. When they are all taken, slow and idle ones are closed for new ones.
+        connections_max: usize, "N" = Limits::default().connections_max, 1..=CONNECTIONS_LIMIT;
+        /// HTTP connections at once from one address (for IPv6, from one /64).
+        connections_per_address: usize, "N" = Limits::default().connections_per_address, 1..=CONNECTIONS_LIMIT;
+        /// Seats that one address may ask for at once, before its rate counts.
+        joins_burst_per_address: u32, "N" = Limits::default().joins_burst_per_address, 1..=JOINS_LIMIT;
+        /// Seats that one address may ask for per minute after that.
+        joins_per_minute_per_address: u32, "N" = Limits::default().joins_per_minute_per_address, 1..=JOINS_LIMIT;
+        /// Tickets of one address that nobody has used yet.
+        joins_outstanding_per_address: u32, "N" = Limits::default().joins_outstanding_per_address, 1..=JOINS_LIMIT;
+        /// Seats that all addresses together may ask for at once.
+        joins_burst: u32, "N" = Limits::default().joins_burst, 1..=JOINS_LIMIT;
+        /// Seats that all addresses together may ask for per second after that.
+        joins_per_second: u32, "N" = Limits::default().joins_per_second, 1..=JOINS_LIMIT;
+        /// Requests for seats that may wait for an answer at once.
+        joins_in_flight_max: usize, "N" = Limits::default().joins_in_flight_max, 1..=JOINS_LIMIT;
+        /// Lifts what limits single addresses, for load tests, which come from one. Production mode refuses it.
+        load_test: bool, "BOOL" = false;
     }
     "Operation" {
         /// Folder for database, keys and results on their way. Made when missing.
@@ -165,6 +193,22 @@ impl Config {
     pub fn public_ip(&self) -> Option<IpAddr> {
         let host = self.public_udp.as_ref()?;
         host.addresses.iter().copied().find(|ip| ip.is_ipv4() == self.udp.is_ipv4())
+    }
+
+    /// What strangers may ask of the service.
+    pub fn limits(&self) -> Limits {
+        Limits {
+            connections_max: self.connections_max,
+            connections_per_address: self.connections_per_address,
+            joins_burst_per_address: self.joins_burst_per_address,
+            joins_per_minute_per_address: self.joins_per_minute_per_address,
+            joins_outstanding_per_address: self.joins_outstanding_per_address,
+            joins_burst: self.joins_burst,
+            joins_per_second: self.joins_per_second,
+            joins_in_flight_max: self.joins_in_flight_max,
+            trusted_proxies: self.trusted_proxies.clone(),
+            load_test: self.load_test,
+        }
     }
 
     /// Checks what one value alone does not show.

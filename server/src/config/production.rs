@@ -13,7 +13,13 @@ pub const SAMPLE_SECRET: &str = "sample-put-64-random-hex-digits-here";
 
 /// Everything that production mode refuses in these settings.
 pub fn complaints(config: &Config) -> Vec<String> {
-    [secret("fleet_key", config.fleet_key.as_ref())].into_iter().flatten().collect()
+    [secret("fleet_key", config.fleet_key.as_ref()), load_test(config)].into_iter().flatten().collect()
+}
+
+fn load_test(config: &Config) -> Option<String> {
+    let complaint =
+        || format!("load_test lifts the limits on single addresses: leave it out ({})", names_of("load_test"));
+    config.load_test.then(complaint)
 }
 
 fn secret(name: &str, secret: Option<&Secret>) -> Option<String> {

@@ -66,6 +66,7 @@ fn samples(setting: &Setting) -> [String; 3] {
         (_, "ADDR:PORT" | "ADDR:FIRST_PORT") => three(["127.0.0.1:1", "127.0.0.1:2", "[::1]:3"]),
         (_, "ADDR") => three(["203.0.113.1", "203.0.113.2", "203.0.113.3"]),
         (_, "URL") => three(["http://a.example", "http://b.example", "https://c.example"]),
+        (Kind::List, "ADDR[/BITS],...") => three(["10.0.0.0/8", "192.0.2.1,2001:db8::/32", "203.0.113.3"]),
         (_, "DIR" | "KEY") => three(["one", "two", "three"]),
         (kind, name) => panic!("{}: give samples of {kind:?} called {name}", setting.name),
     }
@@ -272,6 +273,20 @@ fn production_mode_says_what_it_refuses() {
         assert!(key.is_empty() || !error.contains(key), "{error}");
         assert!(Start::file(&format!("fleet_key = \"{key}\"")).checked().is_ok(), "a desk may use any key");
     }
+    let with_load_test = Start::file(&format!("production = true\nload_test = true\nfleet_key = \"{GOOD_KEY}\""));
+    let error = with_load_test.checked().unwrap_err();
+    assert!(error.contains("load_test lifts the limits on single addresses"), "{error}");
+    assert!(!error.contains("fleet_key"), "{error}");
+    assert!(Start::words(&["--load-test"]).checked().unwrap().limits().load_test);
+}
+
+#[test]
+fn limits_are_those_of_the_settings() {
+    let words = ["--trusted-proxies", "10.0.0.0/8,192.0.2.1", "--trusted-proxies", "::1", "--joins-per-second=7"];
+    let limits = Start::words(&words).checked().unwrap().limits();
+    let trusted: Vec<String> = limits.trusted_proxies.iter().map(ToString::to_string).collect();
+    assert_eq!((trusted.join(" "), limits.joins_per_second), ("10.0.0.0/8 192.0.2.1 ::1".into(), 7));
+    assert_eq!(Start::default().checked().unwrap().limits(), Limits::default());
 }
 
 #[test]

@@ -9,6 +9,8 @@ use std::fmt;
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
 
+use crate::api::peer::TrustedProxy;
+
 /// What a secret looks like wherever it might be shown.
 pub const STARS: &str = "***";
 
@@ -103,6 +105,29 @@ impl<T: Value> Value for Option<T> {
 
     fn text(&self) -> String {
         self.as_ref().map(T::text).unwrap_or_default()
+    }
+}
+
+/// Separated by commas; the empty text is no item.
+impl<T: Value> Value for Vec<T> {
+    const KIND: Kind = Kind::List;
+
+    fn parse(text: &str) -> Result<Vec<T>, String> {
+        text.split(',').map(str::trim).filter(|item| !item.is_empty()).map(T::parse).collect()
+    }
+
+    fn text(&self) -> String {
+        self.iter().map(T::text).collect::<Vec<_>>().join(",")
+    }
+}
+
+impl Value for TrustedProxy {
+    fn parse(text: &str) -> Result<TrustedProxy, String> {
+        text.parse().map_err(|_| "an address or a network such as 10.0.0.0/8".into())
+    }
+
+    fn text(&self) -> String {
+        self.to_string()
     }
 }
 

@@ -22,6 +22,7 @@ use bevy_renet::renet::{ChannelConfig, ConnectionConfig, SendType};
 use super::crew::{Crew, Owner};
 use super::matches::{Hosted, Stage};
 use super::shard::{Counters, Now, Transports};
+use crate::hosts::Hold;
 use crate::transport::{Incoming, LinkId};
 
 /// Resend of an unacknowledged control message, and the poll that lets it happen.
@@ -91,12 +92,14 @@ struct Route {
 }
 
 /// A link that was promised and not used yet.
-struct Promise {
-    entity: Entity,
-    seat: Seat,
-    owner: Owner,
-    transport: usize,
-    until: Duration,
+pub struct Promise {
+    pub entity: Entity,
+    pub seat: Seat,
+    pub owner: Owner,
+    pub transport: usize,
+    pub until: Duration,
+    /// The service counts unused tickets by it.
+    pub _hold: Hold,
 }
 
 /// All links of a shard.
@@ -152,20 +155,14 @@ impl Links {
 
     /// Remembers for whom a ticket was minted. One ticket per seat counts: an older one is worth nothing from now
     /// on, and its place, which is returned, must be given back.
-    pub fn promise(
-        &mut self,
-        link: LinkId,
-        (entity, seat): (Entity, Seat),
-        owner: Owner,
-        transport: usize,
-        until: Duration,
-    ) -> Option<(LinkId, usize)> {
-        let older = self.promised.iter().find(|(_, promise)| promise.entity == entity && promise.seat == seat);
+    pub fn promise(&mut self, link: LinkId, promise: Promise) -> Option<(LinkId, usize)> {
+        let seat = (promise.entity, promise.seat);
+        let older = self.promised.iter().find(|(_, promise)| (promise.entity, promise.seat) == seat);
         let older = older.map(|(link, promise)| (*link, promise.transport));
         if let Some((link, _)) = older {
             self.promised.remove(&link);
         }
-        self.promised.insert(link, Promise { entity, seat, owner, transport, until });
+        self.promised.insert(link, promise);
         older
     }
 

@@ -26,12 +26,12 @@ use tokio::sync::oneshot;
 
 use super::capsule::BlackBox;
 use super::crew::{CLAIM_TTL, Crew, Occupant, Presence};
-use super::link::Links;
+use super::link::{Links, Promise};
 use super::record::{Recording, result_message};
 use super::replicate::EventRing;
 use super::shard::{Counters, Now, ShardStatus, Transports};
 use crate::directory::Directory;
-use crate::hosts::{Claim, HostError, MatchOrder, SeatSecret};
+use crate::hosts::{Claim, Hold, HostError, MatchOrder, SeatSecret};
 use crate::telemetry::{MatchCounts, MatchState};
 use crate::transport::LinkId;
 
@@ -53,6 +53,7 @@ pub enum Command {
     Claim {
         match_id: MatchId,
         claim: Claim,
+        hold: Hold,
         reply: oneshot::Sender<Result<Reservation, HostError>>,
     },
     Void {
@@ -190,7 +191,7 @@ pub fn handle_command(world: &mut World, command: Command) {
             }
             let _ = reply.send(opened);
         }
-        Command::Claim { match_id, claim, reply } => _ = reply.send(self::claim(world, match_id, claim)),
+        Command::Claim { match_id, claim, hold, reply } => _ = reply.send(self::claim(world, match_id, claim, hold)),
         Command::Void { match_id, reason, reply } => _ = reply.send(void(world, match_id, &reason)),
         Command::Recorded { match_id } => publish_result(world, match_id),
         Command::Drain => drain(world),
@@ -237,7 +238,7 @@ fn open(world: &mut World, order: MatchOrder) -> Result<(), HostError> {
     Ok(())
 }
 
-fn claim(world: &mut World, match_id: MatchId, claim: Claim) -> Result<Reservation, HostError> {
+fn claim(world: &mut World, match_id: MatchId, claim: Claim, hold: Hold) -> Result<Reservation, HostError> {
     let now = world.resource::<Now>().0;
     let matches = world.resource::<Matches>();
     if matches.draining {
@@ -271,7 +272,8 @@ fn claim(world: &mut World, match_id: MatchId, claim: Claim) -> Result<Reservati
     };
     let seats_free = crew.free_seats();
     let owner = crew.seats[seat.index()].owner().ok_or(HostError::SeatLost)?;
-    let older = world.resource_mut::<Links>().promise(link, (entity, seat), owner, TRANSPORT, now + CLAIM_TTL);
+    let promise = Promise { entity, seat, owner, transport: TRANSPORT, until: now + CLAIM_TTL, _hold: hold };
+    let older = world.resource_mut::<Links>().promise(link, promise);
     let transports = &mut world.resource_mut::<Transports>().0;
     if let Some((older, transport)) = older
         && let Some(transport) = transports.get_mut(transport)

@@ -33,7 +33,7 @@ use renetcode::ConnectToken;
 use tokio::sync::oneshot;
 
 use crate::directory::Directory;
-use crate::hosts::{Answer, Claim, HostError, Hosts, MatchOrder, Ticket};
+use crate::hosts::{Answer, Claim, Hold, HostError, Hosts, MatchOrder, Ticket};
 use crate::telemetry::{Metrics, Queue, ShardMetrics};
 use crate::transport::udp::{LINKS_PER_LANE, LaneConfig, UdpTransport};
 use crew::CLAIM_TTL;
@@ -262,10 +262,10 @@ impl Hosts for Host {
         })
     }
 
-    fn ticket(&self, match_id: MatchId, claim: Claim) -> Answer<'_, Ticket, HostError> {
+    fn ticket(&self, match_id: MatchId, claim: Claim, hold: Hold) -> Answer<'_, Ticket, HostError> {
         Box::pin(async move {
             let shard = self.directory.shard_of(match_id).ok_or(HostError::NoSuchMatch)?;
-            let reservation = self.ask(shard, |reply| Command::Claim { match_id, claim, reply }).await?;
+            let reservation = self.ask(shard, |reply| Command::Claim { match_id, claim, hold, reply }).await?;
             self.mint(reservation)
         })
     }
