@@ -13,7 +13,7 @@ use astro_server::host::capsule::{CAPSULES_MAX, Capsule};
 use astro_server::host::shard::ShardTick;
 use astro_server::host::spool::Spool;
 use astro_server::host::{Host, HostConfig};
-use astro_server::hosts::{Claim, Hosts, MatchOrder};
+use astro_server::hosts::{Claim, Hold, Hosts, MatchOrder};
 use astro_server::telemetry::Metrics;
 use astro_shared::sim::units::MatchId;
 use astro_shared::wire::message::CloseReason;
@@ -68,7 +68,7 @@ impl Stand {
     fn join(&mut self) -> Guest {
         let match_id = self.order(false);
         let claim = Claim::Join { name: "Ada".into() };
-        let ticket = self.runtime.block_on(self.host.ticket(match_id, claim)).expect("a seat");
+        let ticket = self.runtime.block_on(self.host.ticket(match_id, claim, Hold::default())).expect("a seat");
         let shard = self.directory.shard_of(match_id).expect("a running match");
         Guest { shard, player: UdpPlayer::from_token(match_id, &ticket.connect_token, rules("standard")), closed: None }
     }
