@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use astro_shared::sim::rules::Ruleset;
 use astro_shared::sim::units::{MatchId, Seat};
+use astro_shared::wire::websocket::TICKET_BYTES;
 use serde::{Deserialize, Serialize};
 
 /// What a call across the border answers with, later.
@@ -87,7 +88,7 @@ impl std::fmt::Debug for SeatSecret {
     }
 }
 
-/// The right to take one seat once, within 15 s.
+/// The right to take one seat once, within 15 s, over whichever transport comes first.
 #[derive(Clone, Debug)]
 pub struct Ticket {
     pub seat: Seat,
@@ -96,6 +97,8 @@ pub struct Ticket {
     pub connect_token: Vec<u8>,
     /// Where the token leads; also inside the token.
     pub udp: SocketAddr,
+    /// For the first frame of a WebSocket, instead of the connect token.
+    pub websocket_ticket: [u8; TICKET_BYTES],
     /// Seats of the match that are still free after this one.
     pub seats_free: u8,
 }

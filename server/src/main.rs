@@ -14,6 +14,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
+use astro_server::api::play::Origins;
 use astro_server::api::{self, Api};
 use astro_server::assets::{DEFAULT_RULES, Rulebook, RulebookError};
 use astro_server::config::{
@@ -28,6 +29,7 @@ use astro_server::priority;
 use astro_server::replay_command;
 use astro_server::store::{Store, StoreError};
 use astro_server::telemetry::{Metrics, SpoolState, start_logging};
+use astro_server::transport::websocket::SocketLimits;
 use astro_shared::sim::units::MatchId;
 use clap::Parser;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
@@ -166,8 +168,9 @@ async fn serve(config: Config, runtime: tokio::runtime::Handle) -> Result<(), St
         shards: config.shards,
         lanes_per_shard: LANES_PER_SHARD,
         capsules: data.capsules(),
+        sockets: SocketLimits::default(),
     };
-    let host = Arc::new(Host::start(host_config, &metrics, spool.clone(), Arc::clone(&directory))?);
+    let host = Arc::new(Host::start(host_config, &metrics, spool.clone(), Arc::clone(&directory), &runtime)?);
     let limits = config.limits();
     if limits.load_test {
         warn!("load test: nothing limits what a single address may take");
@@ -182,6 +185,8 @@ async fn serve(config: Config, runtime: tokio::runtime::Handle) -> Result<(), St
         fleet_key,
         public_url,
         limits: limits.clone(),
+        gate: host.gate(),
+        origins: Origins::default(),
     };
     let api = Api::new(parts);
     let delivery = tokio::spawn(spool.deliver_to(api.results()));
@@ -305,6 +310,7 @@ impl Shutdown {
             warn!(results = self.spool.depth(), "results stay in the spool until the next start");
         }
         self.host.stop();
+        self.host.gate().closed().await;
         self.delivery.abort();
         self.spool.close();
         // Fails only when the server has ended already.

@@ -41,12 +41,16 @@ pub struct TicketAnswer {
     pub rules_hash: String,
     /// Of wire and grid; a client with another one must update.
     pub fingerprint: String,
-    /// base64 of a netcode 1.02 connect token, good for one connection within 15 s.
+    /// base64 of a netcode 1.02 connect token. This or the WebSocket ticket is good for one connection within 15 s.
     pub connect_token: String,
     /// base64 of 32 bytes: buys a fresh ticket for this seat while the match lasts.
     pub seat_secret: String,
     /// Where the connect token leads.
     pub udp: String,
+    /// base64 of 16 bytes, for the first frame of a WebSocket; spent together with the connect token.
+    pub websocket_ticket: String,
+    /// Where the WebSocket ticket leads.
+    pub websocket_url: String,
 }
 
 /// `POST /v1/matches/{id}/tickets`: a fresh ticket for a seat already held.

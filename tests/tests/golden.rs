@@ -11,7 +11,7 @@ use astro_shared::sim::state::{Event, Input};
 use astro_shared::sim::units::Seat;
 use astro_shared::wire::message::{self, CloseReason, Place, ToClient, ToServer};
 use astro_shared::wire::snapshot::Baseline;
-use astro_shared::wire::{self, acknowledge, input, snapshot};
+use astro_shared::wire::{self, acknowledge, input, snapshot, websocket};
 use astro_tests::dice::Dice;
 use astro_tests::pilots::rules;
 use astro_tests::scene::Scene;
@@ -97,7 +97,7 @@ fn every_kind_of_message_event_and_snapshot_has_a_sample_that_decodes() {
 
 variants!(
     REASONS, reason_name, CloseReason:
-    MatchOver Silent Replaced Left Outdated Misbehaved Voided ShuttingDown
+    MatchOver Silent Replaced Left Outdated Misbehaved Voided ShuttingDown TooSlow ServerFault
 );
 
 /// Broken by a reason in the middle of the list: every later one would then mean another on the wire.
@@ -108,7 +108,9 @@ fn close_reasons_keep_their_numbers_and_names() {
         let bytes = [3, 0, 0, 0, number, 0, 0, 0];
         let Ok(ToClient::Closing { reason }) = ToClient::decode(&bytes) else { panic!("{number} is no reason") };
         assert_eq!(ToClient::Closing { reason }.encode().expect("encodes"), bytes);
-        writeln!(now, "{number}: {} {}", reason_name(&reason), reason.name()).expect("a string takes text");
+        let (name, code) = (reason.name(), reason.websocket_code());
+        assert!(!websocket::close_name(code).is_empty(), "{name} has a code that nobody knows");
+        writeln!(now, "{number}: {} {name} {code}", reason_name(&reason)).expect("a string takes text");
     }
     assert!(ToClient::decode(&[3, 0, 0, 0, REASONS.len() as u8, 0, 0, 0]).is_err());
     assert_golden("close_reasons.txt", &now);

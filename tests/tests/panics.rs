@@ -152,7 +152,7 @@ fn twenty_panics_in_one_of_three_shards_end_that_shards_matches_with_a_reason_an
         });
         for guest in &guests {
             let match_id = guest.player.match_id;
-            let expected = (guest.shard == victim).then_some(Ended::Server(CloseReason::Voided));
+            let expected = (guest.shard == victim).then_some(Ended::Server(CloseReason::ServerFault));
             assert_eq!(guest.closed, expected, "injection {injection}, match {match_id}");
             assert_eq!(stand.directory.shard_of(match_id).is_none(), guest.shard == victim);
             assert_eq!(guest.player.session.statistics().state_mismatches, 0);

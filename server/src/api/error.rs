@@ -9,6 +9,7 @@ use astro_shared::api::{ErrorBody, NameError};
 use astro_shared::sim::units::MatchId;
 use axum::Json;
 use axum::extract::rejection::{BytesRejection, JsonRejection, PathRejection, QueryRejection};
+use axum::extract::ws::rejection::WebSocketUpgradeRejection;
 use axum::extract::{FromRequest, FromRequestParts, Request};
 use axum::http::request::Parts;
 use axum::http::{StatusCode, header};
@@ -19,6 +20,7 @@ use super::limits::Refusal;
 use crate::hosts::HostError;
 use crate::records::RecordError;
 use crate::store::StoreError;
+use crate::transport::websocket::Refused;
 
 /// Seconds after which a client that found no room should ask again.
 const RETRY_AFTER_S: u64 = 2;
@@ -76,6 +78,12 @@ pub enum ApiError {
     NotReady(&'static str),
     #[error("the tick threads of these shards are stuck: {0:?}")]
     Stuck(Vec<usize>),
+    #[error("{0}")]
+    Upgrade(#[from] WebSocketUpgradeRejection),
+    #[error("pages from this origin may not connect here")]
+    Origin,
+    #[error("too many sockets wait for their first frame; close some, or send it")]
+    Sockets,
     #[error("the request took too long")]
     Timeout,
     #[error("the server made a mistake")]
@@ -87,6 +95,16 @@ impl From<StoreError> for ApiError {
         match error {
             StoreError::Conflict(matches) => ApiError::Conflict(matches),
             other => ApiError::Store(other),
+        }
+    }
+}
+
+impl From<Refused> for ApiError {
+    fn from(refused: Refused) -> Self {
+        match refused {
+            Refused::Waiting => ApiError::Sockets,
+            Refused::Full => ApiError::Host(HostError::Full),
+            Refused::Stopping => ApiError::Host(HostError::Draining),
         }
     }
 }
@@ -109,6 +127,9 @@ impl ApiError {
             ApiError::UnknownMode(_) => (S::BAD_REQUEST, "unknown_mode"),
             ApiError::UnknownRules { .. } => (S::BAD_REQUEST, "unknown_rules"),
             ApiError::OtherMode { .. } => (S::BAD_REQUEST, "other_mode"),
+            ApiError::Upgrade(_) => (S::BAD_REQUEST, "not_a_websocket"),
+            ApiError::Origin => (S::FORBIDDEN, "origin_refused"),
+            ApiError::Sockets => (S::TOO_MANY_REQUESTS, "too_many_sockets"),
             ApiError::Unauthorized => (S::UNAUTHORIZED, "unauthorized"),
             ApiError::UnknownMatch | ApiError::Host(HostError::NoSuchMatch) => (S::NOT_FOUND, "unknown_match"),
             ApiError::NotFinished => (S::NOT_FOUND, "not_finished"),
@@ -136,9 +157,9 @@ impl ApiError {
     fn retry_after_s(&self) -> Option<u64> {
         match self {
             ApiError::Refused(refusal) => Some(refusal.retry_after_s()),
-            ApiError::Host(HostError::Full | HostError::Unwritable | HostError::Unresponsive) | ApiError::Store(_) => {
-                Some(RETRY_AFTER_S)
-            }
+            ApiError::Host(HostError::Full | HostError::Unwritable | HostError::Unresponsive)
+            | ApiError::Store(_)
+            | ApiError::Sockets => Some(RETRY_AFTER_S),
             _ => None,
         }
     }

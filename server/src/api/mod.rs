@@ -1,7 +1,7 @@
-//! The service over HTTP: quickplay, results, replays, and what operators ask.
+//! The service over HTTP: quickplay, WebSockets, results, replays, and what operators ask.
 //!
 //! In: requests. Out: JSON (bodies in [`astro_shared::api`]), replay files, metrics.
-//! *Invariant:* knows `store`, `directory` and the [`Hosts`] border, never `host`.
+//! *Invariant:* knows `store`, `directory`, the [`Hosts`] border and the [`Gate`] for WebSockets, never `host`.
 //! *Invariant:* every refusal is an `ErrorBody` with a stable code; see [`error`].
 //! *Invariant:* whatever a peer can feed has a limit: times in [`serve`], connections and joins in [`limits`],
 //! bodies here. `/healthz` and `/readyz` have no limit of their own.
@@ -13,6 +13,7 @@ pub mod limits;
 mod matches;
 mod ops;
 pub mod peer;
+pub mod play;
 mod quickplay;
 mod results;
 pub mod serve;
@@ -31,8 +32,10 @@ use crate::directory::Directory;
 use crate::hosts::{Hosts, Results};
 use crate::store::Store;
 use crate::telemetry::Metrics;
+use crate::transport::websocket::Gate;
 use error::ApiError;
 use limits::{Joins, Limits};
+use play::Origins;
 use quickplay::Quickplay;
 use results::StoreResults;
 
@@ -50,6 +53,7 @@ Astro Party: a game server for fast 2D ship battles.
   GET  /v1/matches?limit=20       finished matches, newest first
   GET  /v1/matches/{id}           one finished match
   GET  /v1/matches/{id}/replay    its replay file, for `astro-server replay show FILE`
+  GET  /v1/play                   the match itself, over a WebSocket
   GET  /v1/rules/{hash}           rules and arena of a match as RON
   GET  /healthz /readyz /metrics /version
 
@@ -65,6 +69,7 @@ pub fn routes(api: Arc<Api>) -> Router {
         .layer(DefaultBodyLimit::max(RESULTS_BYTES_MAX));
     Router::new()
         .route("/", get(FRONT_PAGE))
+        .route("/v1/play", get(play::get_play))
         .route("/v1/quickplay", post(quickplay::post_quickplay))
         .route("/v1/matches", get(matches::list_matches))
         .route("/v1/matches/{id}", get(matches::get_match))
@@ -93,6 +98,10 @@ pub struct Parts {
     /// Without a slash at the end.
     pub public_url: String,
     pub limits: Limits,
+    /// Way in for WebSockets.
+    pub gate: Arc<Gate>,
+    /// Pages that may open one.
+    pub origins: Origins,
 }
 
 /// The service's state, shared by all handlers.

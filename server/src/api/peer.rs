@@ -33,6 +33,11 @@ impl Network {
         let bits = if canonical.is_ipv4() { 32 } else { IPV6_NETWORK_BITS };
         Network(masked(canonical, bits))
     }
+
+    /// Its first address: a name for it that others understand.
+    pub fn address(self) -> IpAddr {
+        self.0
+    }
 }
 
 impl fmt::Display for Network {

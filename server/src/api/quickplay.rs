@@ -14,6 +14,7 @@ use astro_shared::api::{GROUP_CHARS_MAX, QuickplayRequest, TicketAnswer, TicketR
 use astro_shared::sim::modes::Mode;
 use astro_shared::sim::rules::Ruleset;
 use astro_shared::sim::units::{MatchId, SEATS_MAX, SEATS_MIN};
+use astro_shared::wire::websocket;
 use axum::Json;
 use axum::extract::{Path, State};
 use base64::Engine as _;
@@ -233,6 +234,12 @@ fn is_group(group: &str) -> bool {
     group.len() <= GROUP_CHARS_MAX && group.bytes().all(|byte| byte.is_ascii_graphic())
 }
 
+/// `http` becomes `ws` and `https` becomes `wss`; everything behind that stays.
+fn websocket_url(public_url: &str) -> String {
+    let rest = public_url.strip_prefix("http").unwrap_or(public_url);
+    format!("ws{rest}{}", websocket::PATH)
+}
+
 impl Api {
     /// The rules that a request asks for.
     fn ruleset(&self, request: &QuickplayRequest) -> Result<Arc<Ruleset>, ApiError> {
@@ -259,6 +266,8 @@ impl Api {
             connect_token: BASE64.encode(&ticket.connect_token),
             seat_secret: BASE64.encode(ticket.secret.0),
             udp: ticket.udp.to_string(),
+            websocket_ticket: BASE64.encode(ticket.websocket_ticket),
+            websocket_url: websocket_url(&self.parts.public_url),
         }
     }
 }

@@ -5,6 +5,7 @@
 //! after [`CONNECTION_AGE_MAX`] it takes no further request.
 //! *Invariant:* whoever connects is accepted at once; when places are short, [`connections`] says whose is taken
 //! back. So clients that are slow or idle delay nobody, `/healthz` included.
+//! *Invariant:* an upgraded connection leaves both its place and these times; `transport::websocket` bounds it.
 //! *Invariant:* every request carries the [`Peer`] that it came from.
 //! Start reading at [`serve`].
 
@@ -21,6 +22,7 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+use socket2::SockRef;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{sleep, timeout};
@@ -44,6 +46,12 @@ const CONNECTION_AGE_MAX: Duration = Duration::from_secs(60);
 const LAST_ANSWER_WITHIN: Duration = Duration::from_secs(10);
 /// For the answers under way when the server stops.
 const STOP_WITHIN: Duration = Duration::from_millis(500);
+/// What was sent and is not acknowledged for so long ends a connection, whatever waits for it. The kernel's own
+/// patience is a quarter of an hour.
+const UNHEARD_MAX: Duration = Duration::from_secs(8);
+/// A socket takes no more while so much waits unsent in the kernel: less than two snapshots. Behind that they wait in our
+/// hands, where a newer one can overtake them. Answers lose nothing by it: each write may still be as long as it likes.
+const UNSENT_BYTES_MAX: u32 = 128;
 const HEADERS_MAX: usize = 64;
 const BUFFER_BYTES_MAX: usize = 16 * 1024;
 /// Pause when the system refuses to accept, for instance for lack of file descriptors.
@@ -126,12 +134,16 @@ struct Caller {
 async fn serve_connection(stream: TcpStream, caller: Caller, place: Place, mut stop: watch::Receiver<bool>) {
     // Answers are small and written at once; waiting for more to send would only delay them.
     let _ = stream.set_nodelay(true);
+    let options = SockRef::from(&stream);
+    let _ = options.set_tcp_user_timeout(Some(UNHEARD_MAX));
+    let _ = options.set_tcp_notsent_lowat(UNSENT_BYTES_MAX);
     let activity = Arc::clone(&place.activity);
     let answer = tower::service_fn(move |request| answer(caller.clone(), Arc::clone(&activity), request));
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new()).header_read_timeout(HEAD_WITHIN);
     http.max_headers(HEADERS_MAX).max_buf_size(BUFFER_BYTES_MAX);
-    let mut connection = pin!(http.serve_connection(TokioIo::new(stream), TowerToHyperService::new(answer)));
+    let mut connection =
+        pin!(http.serve_connection(TokioIo::new(stream), TowerToHyperService::new(answer)).with_upgrades());
     let last_answer_within = tokio::select! {
         // An error here is the client's: gone, silent or not speaking HTTP.
         _ = connection.as_mut() => return,

@@ -19,6 +19,7 @@ use crate::records::encode_batch;
 use crate::records::tests::record;
 use crate::store::tests::{Folder, block_on};
 use crate::telemetry::SpoolState;
+use crate::transport::websocket::SocketLimits;
 
 /// A host without ticks: opens matches, hands out seats.
 #[derive(Default)]
@@ -58,6 +59,7 @@ impl Counting {
             secret: SeatSecret([seat; 32]),
             connect_token: vec![seat; 1172],
             udp: ([127, 0, 0, 1], 9000).into(),
+            websocket_ticket: [seat; 16],
             seats_free: order.seats - *taken,
         })
     }
@@ -124,6 +126,8 @@ impl Stage {
             fleet_key: FleetKey::new("the-key"),
             public_url: "http://party.example".into(),
             limits,
+            gate: Gate::new(SocketLimits::default(), tokio::runtime::Handle::current()),
+            origins: Origins::default(),
         });
         Stage { api, hosts, spool_healthy, _folder: folder }
     }
@@ -299,6 +303,7 @@ fn a_seat_secret_buys_a_fresh_ticket_for_the_same_seat() {
         stage.quickplay(ada()).await.unwrap();
         let ticket = stage.quickplay(ada()).await.unwrap();
         assert_eq!((ticket.seat, ticket.seats, ticket.connect_token.len()), (1, 4, 1564));
+        assert_eq!(ticket.websocket_url, "ws://party.example/v1/play");
         let path = format!("/v1/matches/{}/tickets", ticket.match_id);
         let back = |secret: &str| stage.post(&path, json!({"seat_secret": secret}).to_string());
         let again: TicketAnswer = answer(back(&ticket.seat_secret).await).unwrap();

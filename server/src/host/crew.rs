@@ -10,6 +10,7 @@ use std::time::Duration;
 use astro_shared::sim::state::Input;
 use astro_shared::sim::units::{Seat, Tick};
 use astro_shared::wire::input::InputDatagram;
+use astro_shared::wire::websocket::TICKET_TTL_S;
 use bevy_ecs::prelude::*;
 use sha2::{Digest, Sha256};
 
@@ -25,7 +26,7 @@ pub const CLOSE_LINK_AFTER: Duration = Duration::from_secs(5);
 /// Silence after which the seat is given up for good.
 pub const GIVE_UP_AFTER: Duration = Duration::from_secs(30);
 /// How long a seat is kept for a ticket that nobody has used yet. Also the life of the ticket.
-pub const CLAIM_TTL: Duration = Duration::from_secs(15);
+pub const CLAIM_TTL: Duration = Duration::from_secs(TICKET_TTL_S);
 /// Inputs further ahead than this are refused: no clock runs that fast.
 const AHEAD_TICKS_MAX: u32 = 32;
 const QUEUE_TICKS: usize = 64;

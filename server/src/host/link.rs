@@ -10,10 +10,11 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use astro_shared::sim::state::Round;
-use astro_shared::sim::units::{Seat, Tick};
+use astro_shared::sim::units::{Seat, TICKS_PER_SECOND, Tick};
 use astro_shared::wire::filter::{RenetProgress, check_renet};
 use astro_shared::wire::input::InputDatagram;
 use astro_shared::wire::message::{CloseReason, Place, ToClient, ToServer};
+use astro_shared::wire::websocket::SLOW_SNAPSHOTS_PER_S;
 use astro_shared::wire::{CLIENT_MESSAGE_BYTES_MAX, CONTROL_CHANNEL, CONTROL_CHANNEL_BYTES_MAX, fingerprint, is_hot};
 use bevy_ecs::prelude::*;
 use bevy_renet::RenetServer;
@@ -30,6 +31,8 @@ const RESEND_AFTER: Duration = Duration::from_millis(150);
 const POLL_EVERY: Duration = Duration::from_millis(100);
 /// Between two clock updates of the control connections; each costs 0.3 to 0.5 µs a link.
 const CONTROL_CLOCK_EVERY: Duration = Duration::from_millis(100);
+/// Ticks between two snapshots of a link that wants or can take few: 15 a second.
+const SNAPSHOT_EVERY_TICKS_MAX: u32 = TICKS_PER_SECOND / SLOW_SNAPSHOTS_PER_S as u32;
 /// Hot datagrams that do not decode, after which a link is closed. Honest clients send none.
 const BAD_DATAGRAMS_MAX: u32 = 64;
 
@@ -91,12 +94,11 @@ struct Route {
     poll_at: Option<Duration>,
 }
 
-/// A link that was promised and not used yet.
+/// A link that was promised and not used yet; every transport keeps a place for it.
 pub struct Promise {
     pub entity: Entity,
     pub seat: Seat,
     pub owner: Owner,
-    pub transport: usize,
     pub until: Duration,
     /// The service counts unused tickets by it.
     pub _hold: Hold,
@@ -154,12 +156,12 @@ impl Links {
     }
 
     /// Remembers for whom a ticket was minted. One ticket per seat counts: an older one is worth nothing from now
-    /// on, and its place, which is returned, must be given back.
-    pub fn promise(&mut self, link: LinkId, promise: Promise) -> Option<(LinkId, usize)> {
+    /// on, and its places, whose link is returned, must be given back.
+    pub fn promise(&mut self, link: LinkId, promise: Promise) -> Option<LinkId> {
         let seat = (promise.entity, promise.seat);
         let older = self.promised.iter().find(|(_, promise)| (promise.entity, promise.seat) == seat);
-        let older = older.map(|(link, promise)| (*link, promise.transport));
-        if let Some((link, _)) = older {
+        let older = older.map(|(link, _)| *link);
+        if let Some(link) = older {
             self.promised.remove(&link);
         }
         self.promised.insert(link, promise);
@@ -209,12 +211,19 @@ pub(super) fn receive(
         renet: &mut renet,
         counters: &mut counters,
         matches: &mut matches,
+        transport: 0,
+        connected: Vec::new(),
         unknown: Vec::new(),
     };
-    for transport in &mut transports.0 {
-        transport.receive(now.0, &mut |incoming| receiver.take(incoming));
+    for index in 0..transports.0.len() {
+        receiver.transport = index;
+        transports.0[index].receive(now.0, &mut |incoming| receiver.take(incoming));
         for link in receiver.unknown.drain(..) {
-            transport.disconnect(link);
+            transports.0[index].release(link);
+        }
+        // A ticket is good for one connection over any transport: the others need not keep a place any more.
+        for link in receiver.connected.drain(..) {
+            transports.release_elsewhere(link, index);
         }
     }
 }
@@ -225,6 +234,10 @@ struct Receiver<'a, 'w, 's> {
     renet: &'a mut RenetServer,
     counters: &'a mut Counters,
     matches: &'a mut SeatQuery<'w, 's>,
+    /// Which transport is being received from.
+    transport: usize,
+    /// Links that took their seats just now.
+    connected: Vec<LinkId>,
     /// Links that showed a ticket already used or given up.
     unknown: Vec<LinkId>,
 }
@@ -235,13 +248,26 @@ impl Receiver<'_, '_, '_> {
             Incoming::Connected(link) => self.on_connected(link),
             Incoming::Payload(link, payload) if is_hot(payload) => self.on_input(link, payload),
             Incoming::Payload(link, payload) => self.on_control(link, payload),
-            Incoming::Disconnected(link) => {
-                if self.links.routes.contains_key(&link) {
-                    self.links.close(link, CloseReason::Left);
-                } else {
-                    self.unknown.push(link);
-                }
-            }
+            Incoming::Disconnected(link) if self.is_mine(link) => self.links.close(link, CloseReason::Left),
+            Incoming::Disconnected(link) => self.unknown.push(link),
+            Incoming::Slow(link) if self.is_mine(link) => self.on_slow(link),
+            Incoming::TooSlow(link) if self.is_mine(link) => self.links.close(link, CloseReason::TooSlow),
+            Incoming::Slow(_) | Incoming::TooSlow(_) => {}
+        }
+    }
+
+    /// Whether a link came by the transport that is being received from.
+    fn is_mine(&self, link: LinkId) -> bool {
+        self.links.routes.get(&link).is_some_and(|route| route.transport == self.transport)
+    }
+
+    /// From now on the link gets the fewest snapshots there are, until it says `Ready` again.
+    fn on_slow(&mut self, link: LinkId) {
+        let Some(route) = self.links.routes.get(&link) else { return };
+        let Ok((mut crew, ..)) = self.matches.get_mut(route.entity) else { return };
+        if let Some(held) = crew.seat_mut(route.seat).and_then(|seat| seat.link.as_mut()).filter(|held| held.id == link)
+        {
+            held.snapshot_every_ticks = SNAPSHOT_EVERY_TICKS_MAX;
         }
     }
 
@@ -256,7 +282,7 @@ impl Receiver<'_, '_, '_> {
         let seats = crew.seats.len() as u8;
         let seat = crew.seat_mut(promise.seat).filter(|seat| seat.belongs_to(&promise.owner));
         let Some(seat) = seat else { return self.unknown.push(link) };
-        if let Some(old) = seat.attach(SeatLink::new(link, promise.transport), self.now) {
+        if let Some(old) = seat.attach(SeatLink::new(link, self.transport), self.now) {
             self.links.close(old.id, CloseReason::Replaced);
         }
         crew.roster_changed = true;
@@ -264,13 +290,14 @@ impl Receiver<'_, '_, '_> {
         let route = Route {
             entity: promise.entity,
             seat: promise.seat,
-            transport: promise.transport,
+            transport: self.transport,
             progress: RenetProgress::default(),
             bad_datagrams: 0,
             poll_now: false,
             poll_at: None,
         };
         self.links.add(link, route);
+        self.connected.push(link);
         let rules_hash = hosted.order.ruleset.hash();
         let place = Place::Seat(promise.seat.0);
         let welcome = ToClient::Welcome { match_id: hosted.order.match_id, place, seats, rules_hash };
@@ -357,7 +384,7 @@ impl Receiver<'_, '_, '_> {
                     held.ready = true;
                     held.snapshot_every_ticks = match snapshots_per_s {
                         60 => 1,
-                        15 => 4,
+                        15 => SNAPSHOT_EVERY_TICKS_MAX,
                         _ => 2,
                     };
                 }
@@ -424,7 +451,7 @@ pub(super) fn close_links(
         send_control(&mut renet, &mut transports, link, route.transport);
         renet.remove_connection(link.0);
         if let Some(transport) = transports.0.get_mut(route.transport) {
-            transport.disconnect(link);
+            transport.disconnect(link, reason);
         }
         if let Ok((mut crew, _, _)) = matches.get_mut(route.entity)
             && let Some(seat) = crew.seat_mut(route.seat)
@@ -436,10 +463,6 @@ pub(super) fn close_links(
     if now.0.saturating_sub(links.ticket_sweep) >= Duration::from_secs(1) {
         links.ticket_sweep = now.0;
         let expired = links.promised.extract_if(|_, promise| now.0 >= promise.until);
-        for (link, promise) in expired.collect::<Vec<_>>() {
-            if let Some(transport) = transports.0.get_mut(promise.transport) {
-                transport.release(link);
-            }
-        }
+        expired.for_each(|(link, _)| transports.release(link));
     }
 }

@@ -79,12 +79,10 @@ pub struct Reservation {
     pub seat: Seat,
     pub secret: SeatSecret,
     pub link: LinkId,
+    /// What a connect token must name.
     pub address: std::net::SocketAddr,
     pub seats_free: u8,
 }
-
-/// The first transport is where players without a browser go.
-const TRANSPORT: usize = 0;
 
 /// Where a hosted match is in its life, beyond what the sim knows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -206,7 +204,7 @@ pub fn handle_command(world: &mut World, command: Command) {
 fn open(world: &mut World, order: MatchOrder) -> Result<(), HostError> {
     let now = world.resource::<Now>().0;
     // A match that no player could be given a ticket for would only lie about.
-    let reachable = world.resource::<Transports>().0.get(TRANSPORT).is_some_and(|t| t.vacancy().is_some());
+    let reachable = world.resource::<Transports>().vacancies().is_some();
     if !reachable && !order.demo {
         return Err(HostError::Full);
     }
@@ -245,8 +243,8 @@ fn claim(world: &mut World, match_id: MatchId, claim: Claim, hold: Hold) -> Resu
         return Err(HostError::Draining);
     }
     let entity = matches.entity(match_id)?;
-    let vacancy = world.resource::<Transports>().0.get(TRANSPORT).and_then(|transport| transport.vacancy());
-    let vacancy = vacancy.ok_or(HostError::Full)?;
+    let vacancies = world.resource::<Transports>().vacancies().ok_or(HostError::Full)?;
+    let address = vacancies.iter().find_map(|vacancy| vacancy.address).ok_or(HostError::Full)?;
     let chance = &mut world.resource_mut::<Chance>().0;
     let (link, fresh) = (LinkId(chance.random()), SeatSecret(chance.random()));
 
@@ -272,18 +270,14 @@ fn claim(world: &mut World, match_id: MatchId, claim: Claim, hold: Hold) -> Resu
     };
     let seats_free = crew.free_seats();
     let owner = crew.seats[seat.index()].owner().ok_or(HostError::SeatLost)?;
-    let promise = Promise { entity, seat, owner, transport: TRANSPORT, until: now + CLAIM_TTL, _hold: hold };
+    let promise = Promise { entity, seat, owner, until: now + CLAIM_TTL, _hold: hold };
     let older = world.resource_mut::<Links>().promise(link, promise);
-    let transports = &mut world.resource_mut::<Transports>().0;
-    if let Some((older, transport)) = older
-        && let Some(transport) = transports.get_mut(transport)
-    {
-        transport.release(older);
+    let mut transports = world.resource_mut::<Transports>();
+    if let Some(older) = older {
+        transports.release(older);
     }
-    if let Some(transport) = transports.get_mut(TRANSPORT) {
-        transport.reserve(vacancy, link);
-    }
-    Ok(Reservation { seat, secret, link, address: vacancy.address, seats_free })
+    transports.reserve(&vacancies, link);
+    Ok(Reservation { seat, secret, link, address, seats_free })
 }
 
 fn void(world: &mut World, match_id: MatchId, reason: &str) -> Result<(), HostError> {

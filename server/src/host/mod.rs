@@ -22,7 +22,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use astro_shared::sim::units::MatchId;
 use astro_shared::wire;
@@ -30,12 +30,14 @@ use bevy_ecs::world::World;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use renetcode::ConnectToken;
+use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
 use crate::directory::Directory;
 use crate::hosts::{Answer, Claim, Hold, HostError, Hosts, MatchOrder, Ticket};
 use crate::telemetry::{Metrics, Queue, ShardMetrics};
 use crate::transport::udp::{LINKS_PER_LANE, LaneConfig, UdpTransport};
+use crate::transport::websocket::{Gate, SocketLimits};
 use crew::CLAIM_TTL;
 use matches::{Command, Reservation};
 use shard::{COMMANDS_MAX, Clock, PERIOD, ShardParts, ShardStatus, ShardThread};
@@ -59,6 +61,7 @@ pub struct HostConfig {
     pub lanes_per_shard: usize,
     /// Where capsules of panicked shards are kept.
     pub capsules: PathBuf,
+    pub sockets: SocketLimits,
 }
 
 /// The host could not start.
@@ -81,6 +84,7 @@ pub struct Host {
     draining: AtomicBool,
     spool: Spool,
     udp: Vec<SocketAddr>,
+    gate: Arc<Gate>,
 }
 
 struct ShardHandle {
@@ -103,7 +107,7 @@ impl ShardHandle {
 }
 
 impl Host {
-    /// Binds every socket and starts every shard's thread.
+    /// Binds every socket and starts every shard's thread. `runtime` carries the async half of WebSockets.
     ///
     /// # Errors
     /// When an address cannot be bound; nothing is left running then.
@@ -112,6 +116,7 @@ impl Host {
         metrics: &Metrics,
         spool: Spool,
         directory: Arc<Directory>,
+        runtime: &Handle,
     ) -> Result<Host, HostStartError> {
         let clock = Clock::start();
         let key: [u8; 32] = rand::rng().random();
@@ -122,22 +127,29 @@ impl Host {
         }
         let udp = opened.iter().flat_map(UdpTransport::bound).collect();
         let stop = Arc::new(AtomicBool::new(false));
+        let gate = Gate::new(config.sockets, runtime.clone());
+        let links_max = config.lanes_per_shard * LINKS_PER_LANE;
         let start = |(index, udp): (usize, UdpTransport)| {
             let lanes = rebound(&config, &udp, key);
-            let capsules = config.capsules.clone();
-            let common =
-                Common { clock, stop: stop.clone(), spool: spool.clone(), directory: directory.clone(), capsules };
+            let (stop, spool, directory) = (stop.clone(), spool.clone(), directory.clone());
+            let (capsules, gate) = (config.capsules.clone(), gate.clone());
+            let common = Common { clock, stop, spool, directory, capsules, gate, links_max };
             start_shard(index, udp, lanes, metrics.shard(index), common)
         };
         let shards = opened.into_iter().enumerate().map(start).collect::<io::Result<Vec<_>>>()?;
         let lanes_per_shard = config.lanes_per_shard;
         let draining = AtomicBool::new(false);
-        Ok(Host { shards, directory, clock, key, lanes_per_shard, stop, draining, spool, udp })
+        Ok(Host { shards, directory, clock, key, lanes_per_shard, stop, draining, spool, udp, gate })
     }
 
     /// Where UDP listens, shard by shard and lane by lane.
     pub fn udp_addresses(&self) -> Vec<SocketAddr> {
         self.udp.clone()
+    }
+
+    /// Way in for WebSockets.
+    pub fn gate(&self) -> Arc<Gate> {
+        self.gate.clone()
     }
 
     /// Seats held by people.
@@ -154,6 +166,7 @@ impl Host {
 
     /// Ends every thread; matches still running are gone.
     pub fn stop(&self) {
+        self.gate.stop();
         self.stop.store(true, Ordering::Relaxed);
         for shard in &self.shards {
             let thread = shard.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
@@ -186,7 +199,7 @@ impl Host {
         answered(answer).await
     }
 
-    fn mint(&self, reservation: Reservation) -> Result<Ticket, HostError> {
+    fn mint(&self, shard: usize, reservation: Reservation) -> Result<Ticket, HostError> {
         let mut user_data = [0u8; 256];
         user_data[..8].copy_from_slice(&reservation.link.0.to_le_bytes());
         let token = ConnectToken::generate(
@@ -203,8 +216,12 @@ impl Host {
         // Fails only without an address or for lack of memory; either way the caller may try again.
         let written = token.ok().and_then(|token| token.write(&mut connect_token).ok());
         written.ok_or(HostError::Unresponsive)?;
-        let Reservation { seat, secret, address, seats_free, .. } = reservation;
-        Ok(Ticket { seat, secret, connect_token, udp: address, seats_free })
+        let Reservation { seat, secret, link, address, seats_free } = reservation;
+        let websocket_ticket = rand::rng().random();
+        if !self.gate.register(websocket_ticket, shard, link, Instant::now()) {
+            return Err(HostError::Full);
+        }
+        Ok(Ticket { seat, secret, connect_token, udp: address, websocket_ticket, seats_free })
     }
 
     fn matches_left(&self) -> bool {
@@ -266,7 +283,7 @@ impl Hosts for Host {
         Box::pin(async move {
             let shard = self.directory.shard_of(match_id).ok_or(HostError::NoSuchMatch)?;
             let reservation = self.ask(shard, |reply| Command::Claim { match_id, claim, hold, reply }).await?;
-            self.mint(reservation)
+            self.mint(shard, reservation)
         })
     }
 
@@ -317,6 +334,9 @@ struct Common {
     spool: Spool,
     directory: Arc<Directory>,
     capsules: PathBuf,
+    gate: Arc<Gate>,
+    /// Of each transport.
+    links_max: usize,
 }
 
 fn start_shard(
@@ -329,7 +349,7 @@ fn start_shard(
     let (commands, command_queue) = mpsc::sync_channel(COMMANDS_MAX);
     let (recorded, recorded_queue) = mpsc::channel();
     let status = Arc::<ShardStatus>::default();
-    let Common { clock, stop, spool, directory, capsules } = common;
+    let Common { clock, stop, spool, directory, capsules, gate, links_max } = common;
     let thread = ShardThread {
         index,
         clock,
@@ -354,7 +374,7 @@ fn start_shard(
             metrics: shard_metrics.clone(),
             spool: spool.clone(),
             recorded: recorded.clone(),
-            transports: vec![Box::new(udp)],
+            transports: vec![Box::new(udp), Box::new(gate.open_shard(index, links_max))],
             chance: StdRng::from_os_rng(),
         };
         Ok(shard::build(parts, clock.now()))

@@ -37,7 +37,7 @@ use crate::directory::Directory;
 use crate::hosts::MatchOrder;
 use crate::priority::claim_shard_priority;
 use crate::telemetry::{LateCause, PAUSE, Queue, RoundTripTicks, ShardMetrics, SnapshotBytes, Tally};
-use crate::transport::{Traffic, Transport};
+use crate::transport::{LinkId, Traffic, Transport, Vacancy};
 
 /// Length of a tick.
 pub const PERIOD: Duration = Duration::from_nanos(1_000_000_000 / TICKS_PER_SECOND as u64);
@@ -76,9 +76,32 @@ pub enum ShardSet {
 #[derive(Resource, Clone, Copy, Debug)]
 pub struct Now(pub Duration);
 
-/// Every network of this shard. The first is UDP.
+/// Every network of this shard.
 #[derive(Resource)]
 pub struct Transports(pub Vec<Box<dyn Transport>>);
+
+impl Transports {
+    /// A place for one link on every transport; `None` when any of them is full.
+    pub fn vacancies(&self) -> Option<Vec<Vacancy>> {
+        self.0.iter().map(|transport| transport.vacancy()).collect()
+    }
+
+    /// Keeps the places for the link that was promised.
+    pub fn reserve(&mut self, vacancies: &[Vacancy], link: LinkId) {
+        self.0.iter_mut().zip(vacancies).for_each(|(transport, vacancy)| transport.reserve(*vacancy, link));
+    }
+
+    /// Gives the places of a promised link back.
+    pub fn release(&mut self, link: LinkId) {
+        self.0.iter_mut().for_each(|transport| transport.release(link));
+    }
+
+    /// Gives the places back on all transports but the one that the link came by.
+    pub fn release_elsewhere(&mut self, link: LinkId, came_by: usize) {
+        let others = self.0.iter_mut().enumerate().filter(|(index, _)| *index != came_by);
+        others.for_each(|(_, transport)| transport.release(link));
+    }
+}
 
 /// Counts of one tick, moved to the metrics at its end.
 #[derive(Resource, Default)]

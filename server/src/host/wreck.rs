@@ -42,7 +42,7 @@ pub(super) fn abandon(app: &mut App, shard: usize, now: Duration, message: Strin
 /// Closes every link with the reason, by the same steps as any other closing.
 fn tell_players(world: &mut World, now: Duration) {
     if let Some(mut links) = world.get_resource_mut::<Links>() {
-        links.close_all(CloseReason::Voided);
+        links.close_all(CloseReason::ServerFault);
     }
     if let Some(mut time) = world.get_resource_mut::<Now>() {
         time.0 = now;

@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use astro_shared::link::{Conditioner, Faults, Profile};
 use astro_shared::wire::is_hot;
+use astro_shared::wire::message::CloseReason;
 
 use super::{Incoming, LinkId, Network, Traffic, Transport, Vacancy};
 
@@ -239,7 +240,7 @@ impl Transport for MemoryTransport {
         }
     }
 
-    fn disconnect(&mut self, link: LinkId) {
+    fn disconnect(&mut self, link: LinkId, _reason: CloseReason) {
         self.reserved.remove(&link);
         self.connected.remove(&link);
         lock(&self.wires).closed.insert(link);
@@ -254,7 +255,7 @@ impl Transport for MemoryTransport {
     }
 
     fn vacancy(&self) -> Option<Vacancy> {
-        Some(Vacancy { lane: 0, address: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)) })
+        Some(Vacancy { lane: 0, address: Some(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))) })
     }
 
     fn reserve(&mut self, _vacancy: Vacancy, link: LinkId) {
@@ -262,6 +263,6 @@ impl Transport for MemoryTransport {
     }
 
     fn release(&mut self, link: LinkId) {
-        self.disconnect(link);
+        self.disconnect(link, CloseReason::Replaced);
     }
 }

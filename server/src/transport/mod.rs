@@ -7,8 +7,12 @@
 
 pub mod memory;
 pub mod udp;
+pub mod websocket;
 
 use std::time::Duration;
+
+use astro_shared::wire::message::CloseReason;
+use astro_shared::wire::{CLIENT_PACKETS_BURST, CLIENT_PACKETS_PER_S};
 
 pub use crate::telemetry::Network;
 
@@ -26,6 +30,10 @@ pub enum Incoming<'a> {
     Payload(LinkId, &'a [u8]),
     /// The other end is gone, by its own word or by the transport's timeout.
     Disconnected(LinkId),
+    /// The other end cannot keep up with its snapshots: it should get fewer.
+    Slow(LinkId),
+    /// Fewer did not help: it should be told and closed.
+    TooSlow(LinkId),
 }
 
 /// Counts since the last [`Transport::flush`], for metrics.
@@ -61,8 +69,8 @@ pub trait Transport: Send + Sync {
     /// Sends one payload, or drops it when the link is gone or its network is full.
     fn send(&mut self, link: LinkId, payload: &[u8]);
 
-    /// Ends a link. No [`Incoming::Disconnected`] follows.
-    fn disconnect(&mut self, link: LinkId);
+    /// Ends a link; a network that can say why says so. No [`Incoming::Disconnected`] follows.
+    fn disconnect(&mut self, link: LinkId, reason: CloseReason);
 
     /// Lets out what was held back and returns the counts since the last call.
     fn flush(&mut self, now: Duration) -> Traffic;
@@ -73,7 +81,8 @@ pub trait Transport: Send + Sync {
     /// Keeps a place for a link that was promised to a player; gone after its ticket's time.
     fn reserve(&mut self, vacancy: Vacancy, link: LinkId);
 
-    /// Gives back a place whose ticket was not used in time.
+    /// Gives back a place whose ticket was not used in time, was used on another transport, or opens nothing. Whoever
+    /// is connected by that ticket is sent away.
     fn release(&mut self, link: LinkId);
 }
 
@@ -82,6 +91,45 @@ pub trait Transport: Send + Sync {
 pub struct Vacancy {
     /// Which of the transport's sockets.
     pub lane: usize,
-    /// The address that a connect token must name.
-    pub address: std::net::SocketAddr,
+    /// The address that a connect token must name; `None` where players need none.
+    pub address: Option<std::net::SocketAddr>,
+}
+
+/// How many packets a link may still send: a token bucket of [`CLIENT_PACKETS_PER_S`].
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Allowance {
+    left: f64,
+    counted: Duration,
+}
+
+impl Allowance {
+    pub fn new(now: Duration) -> Allowance {
+        Allowance { left: f64::from(CLIENT_PACKETS_BURST), counted: now }
+    }
+
+    /// Counts one packet; false when the allowance is used up.
+    pub fn take(&mut self, now: Duration) -> bool {
+        let passed = now.saturating_sub(self.counted).as_secs_f64();
+        self.counted = now;
+        self.left = (self.left + passed * f64::from(CLIENT_PACKETS_PER_S)).min(f64::from(CLIENT_PACKETS_BURST));
+        let may = self.left >= 1.0;
+        if may {
+            self.left -= 1.0;
+        }
+        may
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_link_may_catch_up_three_seconds_at_once_and_then_ninety_a_second() {
+        let mut allowance = Allowance::new(Duration::ZERO);
+        let allowed = |allowance: &mut Allowance, now| (0..1000).filter(|_| allowance.take(now)).count();
+        assert_eq!(allowed(&mut allowance, Duration::ZERO), 270);
+        assert_eq!(allowed(&mut allowance, Duration::from_secs(1)), 90);
+        assert_eq!(allowed(&mut allowance, Duration::from_secs(60)), 270, "it saves up no more than that");
+    }
 }

@@ -15,11 +15,12 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
 use astro_shared::wire::filter::{REQUEST_BYTES, Side, check_netcode};
+use astro_shared::wire::message::CloseReason;
 use quinn_udp::{BATCH_SIZE, RecvMeta, UdpSocketState};
 use renetcode::{NetcodeServer, ServerAuthentication, ServerConfig, ServerResult};
 use socket2::{Domain, Protocol, Socket, Type};
 
-use super::{Incoming, LinkId, Network, Traffic, Transport, Vacancy};
+use super::{Allowance, Incoming, LinkId, Network, Traffic, Transport, Vacancy};
 use crate::telemetry::stranger_line;
 
 /// Links of one lane. At 256 a full sweep of the stock server costs 37 µs, at 1,024 a millisecond.
@@ -33,10 +34,6 @@ const HANDSHAKE_DATAGRAMS_PER_CALL: usize = 256;
 /// Datagrams that all lanes together may take per call beyond that. Refusing one costs about a microsecond, so a
 /// flood costs a tick 4 ms at most and has to bring a quarter million datagrams a second to delay anybody.
 const SPARE_DATAGRAMS_PER_CALL: usize = 4096;
-/// Datagrams of one link per second; an honest client sends at most 40 inputs and a few control packets.
-const DATAGRAMS_PER_LINK_S: f64 = 90.0;
-/// Datagrams of one link at once: what a network or a stalled server may have held back for three seconds.
-const DATAGRAMS_PER_LINK_BURST: f64 = 3.0 * DATAGRAMS_PER_LINK_S;
 /// Length of a netcode response without its sequence; besides requests the only thing strangers may send.
 const RESPONSE_BYTES: usize = 325;
 /// Between two sweeps for keep-alives and timeouts; netcode's own keep-alive period.
@@ -78,11 +75,10 @@ struct Lane {
     traffic: Traffic,
 }
 
-/// A connected address, and how many datagrams it may still send (a token bucket).
+/// A connected address.
 struct Peer {
     link: LinkId,
-    allowance: f64,
-    counted: Duration,
+    allowance: Allowance,
 }
 
 impl UdpTransport {
@@ -113,14 +109,24 @@ impl Transport for UdpTransport {
 
     fn receive(&mut self, now: Duration, take: &mut dyn FnMut(Incoming<'_>)) {
         let mut spare = SPARE_DATAGRAMS_PER_CALL;
-        for lane in &mut self.lanes {
+        let mut unwanted = Vec::new();
+        let UdpTransport { lanes, buffers, lane_of } = self;
+        for (index, lane) in lanes.iter_mut().enumerate() {
             lane.update(now);
             for link in std::mem::take(&mut lane.ended) {
                 take(Incoming::Disconnected(link));
             }
             let own = HANDSHAKE_DATAGRAMS_PER_CALL + 4 * lane.peers.len();
-            let taken = lane.receive(now, own + spare, &mut self.buffers, take);
+            let taken = lane.receive(now, own + spare, buffers, &mut |incoming| match incoming {
+                // The token is genuine, but its place was given back: used elsewhere, or a newer one was asked for.
+                Incoming::Connected(link) if lane_of.get(&link) != Some(&index) => unwanted.push(link),
+                incoming => take(incoming),
+            });
             spare -= taken.saturating_sub(own).min(spare);
+            for link in unwanted.drain(..) {
+                lane.disconnect(link);
+                lane.traffic.drop_one("ticket");
+            }
         }
     }
 
@@ -130,7 +136,8 @@ impl Transport for UdpTransport {
         }
     }
 
-    fn disconnect(&mut self, link: LinkId) {
+    /// Netcode has no word for why; the control channel has said it.
+    fn disconnect(&mut self, link: LinkId, _reason: CloseReason) {
         if let Some(lane) = self.lane_of.remove(&link).and_then(|lane| self.lanes.get_mut(lane)) {
             lane.taken = lane.taken.saturating_sub(1);
             lane.disconnect(link);
@@ -153,7 +160,7 @@ impl Transport for UdpTransport {
     fn vacancy(&self) -> Option<Vacancy> {
         let free = self.lanes.iter().enumerate().filter(|(_, lane)| lane.taken < LINKS_PER_LANE);
         let (lane, emptiest) = free.min_by_key(|(_, lane)| lane.taken)?;
-        Some(Vacancy { lane, address: emptiest.address })
+        Some(Vacancy { lane, address: Some(emptiest.address) })
     }
 
     fn reserve(&mut self, vacancy: Vacancy, link: LinkId) {
@@ -162,7 +169,7 @@ impl Transport for UdpTransport {
     }
 
     fn release(&mut self, link: LinkId) {
-        self.disconnect(link);
+        self.disconnect(link, CloseReason::Replaced);
     }
 }
 
@@ -284,7 +291,7 @@ impl Lane {
         match self.netcode.process_packet(from, datagram) {
             ServerResult::Payload { client_id, payload } => {
                 // Counted only now: before decryption anybody could use up a player's allowance in his name.
-                if self.peers.get_mut(&from).is_some_and(|peer| !peer.may_send(now)) {
+                if self.peers.get_mut(&from).is_some_and(|peer| !peer.allowance.take(now)) {
                     return self.traffic.drop_one("rate");
                 }
                 take(Incoming::Payload(LinkId(client_id), payload));
@@ -297,7 +304,7 @@ impl Lane {
             }
             ServerResult::ClientConnected { client_id, addr, payload, .. } => {
                 send_to(&self.socket, &mut self.traffic, addr, payload);
-                self.peers.insert(addr, Peer::new(LinkId(client_id), now));
+                self.peers.insert(addr, Peer { link: LinkId(client_id), allowance: Allowance::new(now) });
                 take(Incoming::Connected(LinkId(client_id)));
             }
             ServerResult::ClientDisconnected { client_id, addr, payload } => {
@@ -331,24 +338,6 @@ impl Lane {
     }
 }
 
-impl Peer {
-    fn new(link: LinkId, now: Duration) -> Peer {
-        Peer { link, allowance: DATAGRAMS_PER_LINK_BURST, counted: now }
-    }
-
-    /// Counts one datagram; false when the allowance is used up.
-    fn may_send(&mut self, now: Duration) -> bool {
-        let passed = now.saturating_sub(self.counted).as_secs_f64();
-        self.counted = now;
-        self.allowance = (self.allowance + passed * DATAGRAMS_PER_LINK_S).min(DATAGRAMS_PER_LINK_BURST);
-        let may = self.allowance >= 1.0;
-        if may {
-            self.allowance -= 1.0;
-        }
-        may
-    }
-}
-
 /// Whether an address that is not connected may send this: a request or the response to a challenge.
 fn may_come_from_a_stranger(datagram: &[u8]) -> bool {
     match datagram.first() {
@@ -367,19 +356,5 @@ fn send_to(socket: &UdpSocket, traffic: &mut Traffic, to: SocketAddr, bytes: &[u
         }
         Err(error) if error.kind() == ErrorKind::WouldBlock => traffic.drop_one("send_full"),
         Err(_) => traffic.drop_one("send_error"),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_link_may_catch_up_three_seconds_at_once_and_then_ninety_a_second() {
-        let mut peer = Peer::new(LinkId(1), Duration::ZERO);
-        let allowed = |peer: &mut Peer, now| (0..1000).filter(|_| peer.may_send(now)).count();
-        assert_eq!(allowed(&mut peer, Duration::ZERO), 270);
-        assert_eq!(allowed(&mut peer, Duration::from_secs(1)), 90);
-        assert_eq!(allowed(&mut peer, Duration::from_secs(60)), 270, "it saves up no more than that");
     }
 }

@@ -10,7 +10,7 @@ use std::marker::PhantomData;
 use serde::de::{Error as _, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 
-use super::{CLIENT_MESSAGE_BYTES_MAX, MESSAGE_BYTES_MAX, WireError, codec};
+use super::{CLIENT_MESSAGE_BYTES_MAX, MESSAGE_BYTES_MAX, WireError, codec, websocket};
 use crate::sim::units::{MatchId, SEATS_MAX};
 
 /// From a client.
@@ -96,6 +96,10 @@ pub enum CloseReason {
     Voided,
     /// The server is shutting down.
     ShuttingDown,
+    /// The connection does not carry what the client must get.
+    TooSlow,
+    /// The server made a mistake that cost it this match.
+    ServerFault,
 }
 
 impl CloseReason {
@@ -110,6 +114,23 @@ impl CloseReason {
             CloseReason::Misbehaved => "misbehaved",
             CloseReason::Voided => "voided",
             CloseReason::ShuttingDown => "shutting_down",
+            CloseReason::TooSlow => "too_slow",
+            CloseReason::ServerFault => "server_fault",
+        }
+    }
+
+    /// The code that ends a WebSocket for this reason; [`websocket::CLOSE_CODES`] has them all.
+    pub fn websocket_code(self) -> u16 {
+        match self {
+            CloseReason::MatchOver => websocket::CLOSE_MATCH_OVER,
+            CloseReason::Silent => websocket::CLOSE_SILENT,
+            CloseReason::Replaced => websocket::CLOSE_REPLACED,
+            CloseReason::Left => websocket::CLOSE_LEFT,
+            CloseReason::Outdated => websocket::CLOSE_OUTDATED,
+            CloseReason::Misbehaved => websocket::CLOSE_MISBEHAVED,
+            CloseReason::Voided | CloseReason::ServerFault => websocket::CLOSE_VOIDED,
+            CloseReason::ShuttingDown => websocket::CLOSE_SHUTTING_DOWN,
+            CloseReason::TooSlow => websocket::CLOSE_TOO_SLOW,
         }
     }
 }

@@ -14,6 +14,7 @@ pub mod filter;
 pub mod input;
 pub mod message;
 pub mod snapshot;
+pub mod websocket;
 
 use crate::sim::fields::{Field, Fields};
 use crate::sim::rng::Hasher;
@@ -40,6 +41,12 @@ pub const KIND_ACKNOWLEDGE: u8 = 0x82;
 pub const CONTROL_CHANNEL: u8 = 0;
 /// Memory that one side of the control channel may hold. A client that lets this much pile up is closed.
 pub const CONTROL_CHANNEL_BYTES_MAX: usize = 64 * 1024;
+
+/// Packets of one client a second, over either transport; an honest one sends at most 40 inputs and a few control
+/// packets. What comes beyond is dropped.
+pub const CLIENT_PACKETS_PER_S: u32 = 90;
+/// Packets of one client at once: what a network or a stalled server may have held back for three seconds.
+pub const CLIENT_PACKETS_BURST: u32 = 3 * CLIENT_PACKETS_PER_S;
 
 const _: () =
     assert!(MESSAGE_BYTES_MAX < 1200, "renet slices messages above 1,200 bytes, and the filter refuses slices");
@@ -87,7 +94,7 @@ pub fn fingerprint() -> u64 {
 /// One of everything that travels, encoded: what the fingerprint hashes and the golden file holds.
 pub fn samples() -> impl Iterator<Item = (&'static str, Vec<u8>)> {
     let datagrams = snapshot::samples().into_iter().chain(input::samples()).chain(acknowledge::samples());
-    message::samples().into_iter().chain(datagrams)
+    message::samples().into_iter().chain(datagrams).chain(websocket::samples())
 }
 
 fn add_field(hasher: &mut Hasher, field: &Field) {

@@ -1,0 +1,236 @@
+//! `GET /v1/play`: a WebSocket, from the upgrade to its last frame.
+//!
+//! In: an upgrade request, a hello, frames. Out: frames from the match, and a close code that says why it ended.
+//! What lies behind it is `transport::websocket`; framing, codes and limits are in `wire::websocket`.
+//! *Invariant:* whatever one connection does costs that connection: it has a task, a mailbox and limits of its own.
+//! *Invariant:* one frame is on its way out at a time; the next one is made when the connection has taken it.
+//! *Invariant:* no frame is longer than the limit, and no more are read than the shard has room for.
+//! Start reading at [`get_play`], then [`play`].
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use astro_shared::wire::websocket::{
+    CLIENT_FRAME_BYTES_MAX, CLOSE_MISBEHAVED, CLOSE_NO_HELLO, CLOSE_VOIDED, HELLO_WITHIN_S, Hello,
+    SERVER_FRAME_BYTES_MAX, close_name, packets,
+};
+use axum::Extension;
+use axum::extract::State;
+use axum::extract::ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade};
+use axum::http::{HeaderMap, header};
+use axum::response::Response;
+use futures_util::stream::{SplitSink, SplitStream};
+use futures_util::{SinkExt, StreamExt};
+use tokio::time::{sleep, timeout};
+
+use super::Api;
+use super::error::{ApiError, Checked};
+use super::peer::{Network, Peer};
+use crate::transport::websocket::{Connection, Offered, Visitor};
+
+/// Buffer that a socket is read into; a frame of inputs has some sixty bytes.
+const READ_BUFFER_BYTES: usize = 2 * 1024;
+/// What may wait in a socket's own buffer: a frame, and answers to pings.
+const WRITE_BUFFER_BYTES_MAX: usize = SERVER_FRAME_BYTES_MAX + 16 * 1024;
+const HELLO_WITHIN: Duration = Duration::from_secs(HELLO_WITHIN_S);
+/// Frames before the hello that are none: pings of an impatient client.
+const IDLE_BEFORE_HELLO_MAX: usize = 8;
+/// Between two tries to hand a frame to a shard without room. Less than a tick.
+const RETRY_AFTER: Duration = Duration::from_millis(5);
+/// For the last frame and the farewell; then the socket is dropped whether its peer reads or not.
+const CLOSE_WITHIN: Duration = Duration::from_secs(1);
+
+/// Which pages may open a WebSocket here. A browser says which page asks; other programs say nothing and may.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Origins {
+    Any,
+    /// Pages from the host of the public URL, on any port, and those listed in full: `https://play.example`.
+    SameHostAnd(Vec<String>),
+}
+
+impl Default for Origins {
+    fn default() -> Origins {
+        Origins::SameHostAnd(Vec::new())
+    }
+}
+
+impl Origins {
+    fn allow(&self, origin: &str, public_url: &str) -> bool {
+        match self {
+            Origins::Any => true,
+            Origins::SameHostAnd(listed) => {
+                host(origin).is_some_and(|asking| host(public_url).is_some_and(|own| own.eq_ignore_ascii_case(asking)))
+                    || listed.iter().any(|known| known.trim_end_matches('/').eq_ignore_ascii_case(origin))
+            }
+        }
+    }
+}
+
+/// The host in an origin or URL, without port; `None` when there is none, as in `null`.
+fn host(url: &str) -> Option<&str> {
+    let (_, rest) = url.split_once("://")?;
+    let authority = rest.split('/').next()?;
+    let end = authority.rfind(':').filter(|colon| !authority[*colon..].contains(']')).unwrap_or(authority.len());
+    Some(&authority[..end]).filter(|host| !host.is_empty())
+}
+
+/// `GET /v1/play`
+pub(super) async fn get_play(
+    State(api): State<Arc<Api>>,
+    peer: Option<Extension<Peer>>,
+    headers: HeaderMap,
+    Checked(upgrade): Checked<WebSocketUpgrade>,
+) -> Result<Response, ApiError> {
+    if let Some(origin) = headers.get(header::ORIGIN) {
+        let origin = origin.to_str().unwrap_or_default();
+        if !api.parts.origins.allow(origin, &api.parts.public_url) {
+            return Err(ApiError::Origin);
+        }
+    }
+    // Without an address, as in a test without a network, all share one.
+    let network = peer.map_or(Network::CROWD, |Extension(Peer(address))| Network::of(address));
+    let visitor = api.parts.gate.enter(network.address())?;
+    let upgrade = upgrade
+        .read_buffer_size(READ_BUFFER_BYTES)
+        .max_frame_size(CLIENT_FRAME_BYTES_MAX)
+        .max_message_size(CLIENT_FRAME_BYTES_MAX)
+        .write_buffer_size(0)
+        .max_write_buffer_size(WRITE_BUFFER_BYTES_MAX);
+    Ok(upgrade.on_upgrade(|socket| play(socket, visitor)))
+}
+
+/// One socket's life.
+async fn play(socket: WebSocket, mut visitor: Visitor) {
+    let (sink, stream) = socket.split();
+    let mut socket = Socket { sink, stream };
+    let hello = tokio::select! {
+        hello = timeout(HELLO_WITHIN, socket.hello()) => hello.unwrap_or(Err(CLOSE_NO_HELLO)),
+        code = visitor.stopped() => Err(code),
+    };
+    let gate = visitor.gate().clone();
+    let admitted = hello.and_then(|hello| gate.admit(&mut visitor, &hello, Instant::now()));
+    match admitted {
+        // Until it is gone, it counts as one that waits.
+        Err(code) => socket.close(code, None).await,
+        Ok(mut connection) => {
+            drop(visitor);
+            if let Some(code) = socket.carry(&mut connection).await {
+                socket.close(code, connection.take(Instant::now())).await;
+            }
+        }
+    }
+}
+
+struct Socket {
+    sink: SplitSink<WebSocket, Message>,
+    stream: SplitStream<WebSocket>,
+}
+
+impl Socket {
+    /// The first frame.
+    async fn hello(&mut self) -> Result<Hello, u16> {
+        for _ in 0..IDLE_BEFORE_HELLO_MAX {
+            match self.stream.next().await {
+                Some(Ok(Message::Binary(frame))) => return Hello::decode(&frame).map_err(|_| CLOSE_NO_HELLO),
+                Some(Ok(Message::Ping(_) | Message::Pong(_))) => {}
+                Some(Ok(Message::Text(_)) | Err(_)) => return Err(CLOSE_MISBEHAVED),
+                Some(Ok(Message::Close(_))) | None => return Err(CLOSE_NO_HELLO),
+            }
+        }
+        Err(CLOSE_NO_HELLO)
+    }
+
+    /// Carries frames both ways until the connection ends; answers the code to close with, or `None` when the other
+    /// end has closed.
+    async fn carry(&mut self, connection: &mut Connection) -> Option<u16> {
+        // A frame that the shard had no room for yet: nothing more is read before it.
+        let mut held = None;
+        let mut unflushed = false;
+        loop {
+            tokio::select! {
+                code = connection.closed() => return Some(code),
+                flushed = self.sink.flush(), if unflushed => {
+                    flushed.ok()?;
+                    connection.on_flushed();
+                    unflushed = false;
+                }
+                () = connection.filled(), if !unflushed => {
+                    if let Some(frame) = connection.take(Instant::now()) {
+                        // Everything before it is flushed, so this takes it at once.
+                        self.sink.feed(Message::Binary(frame.into())).await.ok()?;
+                        unflushed = true;
+                    }
+                }
+                message = self.stream.next(), if held.is_none() => {
+                    match read(message?, connection) {
+                        Ok(frame) => held = frame,
+                        Err(code) => return code,
+                    }
+                }
+                () = sleep(RETRY_AFTER), if held.is_some() => {}
+            }
+            if held.is_some() && connection.offer(&mut held) == Offered::Gone {
+                return Some(connection.closed_or(CLOSE_VOIDED));
+            }
+        }
+    }
+
+    /// Says why, as far as the other end will listen.
+    async fn close(mut self, code: u16, last: Option<Vec<u8>>) {
+        let farewell = async {
+            if let Some(frame) = last {
+                self.sink.send(Message::Binary(frame.into())).await?;
+            }
+            let frame = CloseFrame { code, reason: close_name(code).into() };
+            self.sink.send(Message::Close(Some(frame))).await?;
+            // What was sent may be lost when a socket is dropped before its peer has answered.
+            while let Some(Ok(_)) = self.stream.next().await {}
+            Ok::<(), axum::Error>(())
+        };
+        // Whether it failed or took too long: the other end is gone.
+        let _ = timeout(CLOSE_WITHIN, farewell).await;
+    }
+}
+
+/// What a message asks for: a frame to hand up, nothing, or an end (with a code to tell, unless the peer ended it).
+fn read(message: Result<Message, axum::Error>, connection: &mut Connection) -> Result<Option<Vec<u8>>, Option<u16>> {
+    match message {
+        Ok(Message::Binary(frame)) if packets(&frame).is_ok() => Ok(Some(frame.into())),
+        Ok(Message::Ping(_) | Message::Pong(_)) if connection.may_idle(Instant::now()) => Ok(None),
+        Ok(Message::Close(_)) => Err(None),
+        // An error is a frame that is too long or none at all, or a connection that is gone; the latter cannot hear.
+        Ok(_) | Err(_) => Err(Some(CLOSE_MISBEHAVED)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pages_of_the_same_host_and_those_listed_may_connect() {
+        let own = "https://party.example:8443";
+        let listed = Origins::SameHostAnd(vec!["https://play.example/".into()]);
+        for origin in ["https://party.example", "http://PARTY.example:3000", "https://play.example"] {
+            assert!(listed.allow(origin, own), "{origin}");
+        }
+        for origin in ["https://evil.example", "http://play.example", "https://party.example.evil", "null", "", "://"] {
+            assert!(!listed.allow(origin, own), "{origin:?}");
+            assert!(Origins::Any.allow(origin, own));
+        }
+        assert!(!Origins::default().allow("https://play.example", own));
+    }
+
+    #[test]
+    fn a_host_is_found_without_its_port() {
+        for (url, expected) in [
+            ("http://127.0.0.1:8080", Some("127.0.0.1")),
+            ("http://[::1]:8080/x", Some("[::1]")),
+            ("http://[::1]", Some("[::1]")),
+            ("https://a.b", Some("a.b")),
+            ("null", None),
+        ] {
+            assert_eq!(host(url), expected, "{url}");
+        }
+    }
+}

@@ -1,0 +1,1 @@
+//! The shard half in virtual time, with the queues' other ends in the test's hands.
