@@ -140,7 +140,7 @@ fn turned_module_arrows(sources: &[Source]) -> Vec<String> {
             // A type or function of the crate's root is no module.
             let is_module = top.chars().next().is_some_and(|c| c.is_lowercase());
             let is_allowed =
-                |may: &&str| path == **may || path.strip_prefix(**may).is_some_and(|rest| rest.starts_with("::"));
+                |may: &str| path == may || path.strip_prefix(may).is_some_and(|rest| rest.starts_with("::"));
             if is_module && !allowed.iter().any(|may| is_allowed(may)) {
                 complaints.push(format!("{} uses crate::{path}", source.path));
             }
