@@ -15,6 +15,7 @@ use astro_server::host::spool::Spool;
 use astro_server::host::{Host, HostConfig};
 use astro_server::hosts::{Claim, Hold, Hosts, MatchOrder};
 use astro_server::telemetry::Metrics;
+use astro_server::transport::websocket::SocketLimits;
 use astro_shared::sim::units::MatchId;
 use astro_shared::wire::message::CloseReason;
 use astro_tests::dice::Dice;
@@ -50,9 +51,10 @@ impl Stand {
             shards: SHARDS,
             lanes_per_shard: 1,
             capsules: folder.join("capsules"),
+            sockets: SocketLimits::default(),
         };
-        let host = Host::start(config, &metrics, spool, directory.clone()).expect("a host");
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        let host = Host::start(config, &metrics, spool, directory.clone(), runtime.handle()).expect("a host");
         Stand { host, directory, metrics, runtime, folder, opened: 0 }
     }
 
