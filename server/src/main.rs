@@ -167,6 +167,7 @@ async fn serve(config: Config, runtime: tokio::runtime::Handle) -> Result<(), St
         public_udp: config.public_ip(),
         shards: config.shards,
         lanes_per_shard: LANES_PER_SHARD,
+        limits: config.shard_limits(),
         capsules: data.capsules(),
         sockets: SocketLimits::default(),
     };

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use astro_client::session::{Ended, SessionEvent};
 use astro_server::directory::Directory;
 use astro_server::host::capsule::{CAPSULES_MAX, Capsule};
+use astro_server::host::placement::ShardLimits;
 use astro_server::host::shard::ShardTick;
 use astro_server::host::spool::Spool;
 use astro_server::host::{Host, HostConfig};
@@ -50,6 +51,7 @@ impl Stand {
             public_udp: None,
             shards: SHARDS,
             lanes_per_shard: 1,
+            limits: ShardLimits::default(),
             capsules: folder.join("capsules"),
             sockets: SocketLimits::default(),
         };

@@ -19,6 +19,8 @@ use std::path::{Path, PathBuf};
 
 use crate::api::limits::Limits;
 use crate::api::peer::TrustedProxy;
+use crate::host::matches::MATCHES_MAX;
+use crate::host::placement::ShardLimits;
 pub use command::{Arguments, Flags, ReplayCommand, Subcommands};
 pub use folder::{DataFolder, FleetKey, FolderError};
 use layers::Setting;
@@ -32,6 +34,10 @@ const DEFAULT_FILE: &str = "./astro.toml";
 const SHARDS_MAX: u64 = 256;
 /// Demo matches at most: they are for looking at, not for load.
 const DEMO_MAX: u64 = 1000;
+/// Matches of a shard at most.
+const MATCHES_LIMIT: u64 = MATCHES_MAX as u64;
+/// Seats of a shard at most: what its sockets hold.
+const SEATS_LIMIT: u64 = 2048;
 /// HTTP connections at most: each takes a file descriptor and up to 16 KiB.
 const CONNECTIONS_LIMIT: u64 = 65_536;
 /// Joins at most: beyond anything a machine could answer.
@@ -89,6 +95,12 @@ settings! {
         shards: usize, "N" = default_shards(), 1..=SHARDS_MAX;
         /// Matches flown by pilots, to have something to look at.
         demo: usize, "N" = 2, 0..=DEMO_MAX;
+        /// Matches that a shard may run, demo matches included.
+        matches_per_shard: usize, "N" = ShardLimits::default().matches_per_shard, 1..=MATCHES_LIMIT;
+        /// Seats of all matches of a shard, demo matches included; each may have a connection.
+        seats_per_shard: usize, "N" = ShardLimits::default().seats_per_shard, 2..=SEATS_LIMIT;
+        /// Share of the time between two ticks that a shard's mean tick may take before it gets no more matches.
+        tick_budget_percent: u32, "PERCENT" = ShardLimits::default().tick_budget_percent, 1..=100;
         /// Folder with rules/*.ron and arenas/*.ron that replace or add to the built-in ones by name.
         assets: Option<PathBuf>, "DIR" = "";
     }
@@ -193,6 +205,15 @@ impl Config {
     pub fn public_ip(&self) -> Option<IpAddr> {
         let host = self.public_udp.as_ref()?;
         host.addresses.iter().copied().find(|ip| ip.is_ipv4() == self.udp.is_ipv4())
+    }
+
+    /// What every shard may take on.
+    pub fn shard_limits(&self) -> ShardLimits {
+        ShardLimits {
+            matches_per_shard: self.matches_per_shard,
+            seats_per_shard: self.seats_per_shard,
+            tick_budget_percent: self.tick_budget_percent,
+        }
     }
 
     /// What strangers may ask of the service.

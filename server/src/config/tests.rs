@@ -286,7 +286,8 @@ fn limits_are_those_of_the_settings() {
     let limits = Start::words(&words).checked().unwrap().limits();
     let trusted: Vec<String> = limits.trusted_proxies.iter().map(ToString::to_string).collect();
     assert_eq!((trusted.join(" "), limits.joins_per_second), ("10.0.0.0/8 192.0.2.1 ::1".into(), 7));
-    assert_eq!(Start::default().checked().unwrap().limits(), Limits::default());
+    let config = Start::default().checked().unwrap();
+    assert_eq!((config.limits(), config.shard_limits()), (Limits::default(), ShardLimits::default()));
 }
 
 #[test]

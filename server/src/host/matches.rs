@@ -170,7 +170,7 @@ impl Drop for Matches {
     fn drop(&mut self) {
         for (match_id, running) in &self.by_id {
             self.directory.remove(*match_id);
-            self.status.seats.fetch_sub(i64::from(running.seats), Ordering::Relaxed);
+            self.status.release(running.seats);
         }
         self.status.players.store(0, Ordering::Relaxed);
     }
@@ -181,11 +181,11 @@ pub fn handle_command(world: &mut World, command: Command) {
     // A caller that has gone away is no reason to undo anything: seats free themselves, matches close themselves.
     match command {
         Command::Open { order, reply } => {
-            let seats = i64::from(order.seats);
+            let seats = order.seats;
             // Whoever ordered it has stopped waiting: nobody would ever come.
             let opened = if reply.is_closed() { Err(HostError::Unresponsive) } else { open(world, order) };
             if opened.is_err() {
-                world.resource::<Matches>().status.seats.fetch_sub(seats, Ordering::Relaxed);
+                world.resource::<Matches>().status.release(seats);
             }
             let _ = reply.send(opened);
         }
@@ -346,7 +346,7 @@ fn close(world: &mut World, entity: Entity, reason: CloseReason) {
     let mut matches = world.resource_mut::<Matches>();
     matches.by_id.remove(&match_id);
     matches.directory.remove(match_id);
-    matches.status.seats.fetch_sub(i64::from(seats), Ordering::Relaxed);
+    matches.status.release(seats);
     sim::close(world, MatchKey::from(entity));
 }
 
@@ -374,11 +374,13 @@ pub(super) fn advance(world: &mut World, query: &mut QueryState<(Entity, &mut Ho
         match end {
             End::Close => close(world, entity, CloseReason::MatchOver),
             End::Reopen(order) => {
-                close(world, entity, CloseReason::MatchOver);
+                // Its place is not free in between: somebody else would take it too.
                 let status = world.resource::<Matches>().status.clone();
-                status.seats.fetch_add(i64::from(order.seats), Ordering::Relaxed);
-                if open(world, order.clone()).is_err() {
-                    status.seats.fetch_sub(i64::from(order.seats), Ordering::Relaxed);
+                status.reserve(order.seats);
+                close(world, entity, CloseReason::MatchOver);
+                let seats = order.seats;
+                if open(world, order).is_err() {
+                    status.release(seats);
                 }
             }
         }

@@ -10,6 +10,7 @@ pub mod crew;
 pub mod link;
 pub mod matches;
 mod panics;
+pub mod placement;
 pub mod record;
 pub mod replicate;
 pub mod shard;
@@ -40,11 +41,10 @@ use crate::transport::udp::{LINKS_PER_LANE, LaneConfig, UdpTransport};
 use crate::transport::websocket::{Gate, SocketLimits};
 use crew::CLAIM_TTL;
 use matches::{Command, Reservation};
-use shard::{COMMANDS_MAX, Clock, PERIOD, ShardParts, ShardStatus, ShardThread};
+use placement::{Load, ShardLimits, ShardStatus};
+use shard::{COMMANDS_MAX, Clock, PERIOD, ShardParts, ShardThread};
 use spool::Spool;
 
-/// A shard is full when its mean tick passes this share of the period.
-const BUSY_SHARE_MAX: f64 = 0.6;
 /// Netcode's own timeout; ours (5 s) comes first and gives a reason.
 const NETCODE_TIMEOUT_S: i32 = 8;
 /// How long a caller waits for a shard to answer.
@@ -59,6 +59,7 @@ pub struct HostConfig {
     pub public_udp: Option<IpAddr>,
     pub shards: usize,
     pub lanes_per_shard: usize,
+    pub limits: ShardLimits,
     /// Where capsules of panicked shards are kept.
     pub capsules: PathBuf,
     pub sockets: SocketLimits,
@@ -79,7 +80,9 @@ pub struct Host {
     directory: Arc<Directory>,
     clock: Clock,
     key: [u8; 32],
-    lanes_per_shard: usize,
+    limits: ShardLimits,
+    /// Held while somebody decides where a match goes, so that two never take the same place.
+    placing: Mutex<()>,
     stop: Arc<AtomicBool>,
     draining: AtomicBool,
     spool: Spool,
@@ -137,9 +140,11 @@ impl Host {
             start_shard(index, udp, lanes, metrics.shard(index), common)
         };
         let shards = opened.into_iter().enumerate().map(start).collect::<io::Result<Vec<_>>>()?;
-        let lanes_per_shard = config.lanes_per_shard;
-        let draining = AtomicBool::new(false);
-        Ok(Host { shards, directory, clock, key, lanes_per_shard, stop, draining, spool, udp, gate })
+        // A seat beyond what the sockets hold could be reserved and never reached.
+        let links = config.lanes_per_shard * LINKS_PER_LANE;
+        let limits = ShardLimits { seats_per_shard: config.limits.seats_per_shard.min(links), ..config.limits };
+        let (placing, draining) = (Mutex::default(), AtomicBool::new(false));
+        Ok(Host { shards, directory, clock, key, limits, placing, stop, draining, spool, udp, gate })
     }
 
     /// Where UDP listens, shard by shard and lane by lane.
@@ -176,15 +181,14 @@ impl Host {
         }
     }
 
-    /// The shard with the least to do, counting what is reserved; `None` when all are full.
-    fn place(&self, seats: u8) -> Option<usize> {
-        let capacity = (self.lanes_per_shard * LINKS_PER_LANE) as i64;
-        let busy_ns = (PERIOD.as_nanos() as f64 * BUSY_SHARE_MAX) as u64;
-        let open = self.shards.iter().enumerate().filter(|(_, shard)| {
-            let taken = shard.status.seats.load(Ordering::Relaxed);
-            taken + i64::from(seats) <= capacity && shard.status.tick_mean_ns() <= busy_ns
-        });
-        open.min_by_key(|(_, shard)| shard.status.seats.load(Ordering::Relaxed)).map(|(index, _)| index)
+    /// Finds a place for a match and takes it, before the shard knows; `None` when there is none.
+    fn reserve(&self, seats: u8) -> Option<&ShardHandle> {
+        let _placing = self.placing.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = self.clock.now();
+        let loads: Vec<Load> = self.shards.iter().map(|shard| shard.status.load(now)).collect();
+        let shard = self.shards.get(placement::place(&loads, seats, &self.limits)?)?;
+        shard.status.reserve(seats);
+        Some(shard)
     }
 
     /// Sends a command and waits for its answer.
@@ -225,7 +229,7 @@ impl Host {
     }
 
     fn matches_left(&self) -> bool {
-        self.shards.iter().any(|shard| shard.status.seats.load(Ordering::Relaxed) > 0)
+        self.shards.iter().any(|shard| shard.status.has_matches())
     }
 
     fn tell_all(&self, command: impl Fn() -> Command) {
@@ -266,15 +270,10 @@ impl Hosts for Host {
                 return Err(HostError::Unwritable);
             }
             let seats = order.seats;
-            let shard = self.place(seats).ok_or(HostError::Full)?;
-            // Counted before the shard knows, so that a burst spreads.
-            self.shards[shard].status.seats.fetch_add(i64::from(seats), Ordering::Relaxed);
-            // From the queue on the count is the shard's to take back.
+            let shard = self.reserve(seats).ok_or(HostError::Full)?;
+            // From the queue on the place is the shard's to give back.
             let (reply, answer) = oneshot::channel();
-            if let Err(error) = self.shards[shard].send(Command::Open { order, reply }) {
-                self.shards[shard].status.seats.fetch_sub(i64::from(seats), Ordering::Relaxed);
-                return Err(error);
-            }
+            shard.send(Command::Open { order, reply }).inspect_err(|_| shard.status.release(seats))?;
             answered(answer).await
         })
     }

@@ -11,7 +11,7 @@ use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -29,6 +29,7 @@ use super::capsule;
 use super::link::{self, Links, control_config};
 use super::matches::{self, Chance, Command, Matches};
 use super::panics;
+pub use super::placement::ShardStatus;
 use super::record::{self, RecordSink};
 use super::replicate;
 use super::spool::Spool;
@@ -156,32 +157,6 @@ fn count(reasons: &mut Reasons, reason: &'static str) {
 
 #[derive(Resource, Clone)]
 struct MetricsOut(ShardMetrics);
-
-/// What placement needs to know of a shard; written by the shard and by whoever allocates.
-#[derive(Debug, Default)]
-pub struct ShardStatus {
-    /// Seats of all matches, from the moment they are ordered.
-    pub seats: AtomicI64,
-    /// Seats held by people.
-    pub players: AtomicUsize,
-    pub links: AtomicUsize,
-    /// Mean thread CPU time of a tick over the last ten seconds or so, in 1/512 nanoseconds.
-    tick_mean_scaled: AtomicU64,
-}
-
-impl ShardStatus {
-    /// Mean thread CPU time of a tick, in nanoseconds.
-    pub fn tick_mean_ns(&self) -> u64 {
-        self.tick_mean_scaled.load(Ordering::Relaxed) / 512
-    }
-
-    /// Exponential mean with a weight of one in 512 ticks: about eight and a half seconds. Kept scaled by 512
-    /// so that the integer division loses nothing. Only the shard's own thread writes.
-    fn note_tick(&self, cpu: Duration) {
-        let scaled = self.tick_mean_scaled.load(Ordering::Relaxed);
-        self.tick_mean_scaled.store(scaled - scaled / 512 + cpu.as_nanos() as u64, Ordering::Relaxed);
-    }
-}
 
 /// What a shard's `App` is made of.
 pub struct ShardParts {
@@ -340,6 +315,8 @@ pub fn run(mut thread: ShardThread, mut make: impl FnMut() -> io::Result<App>) {
             if ticks_played < DEMOS_TRUSTED_AFTER_TICKS {
                 demos.clear();
             }
+            // Those that come back keep their places; dropping the `App` gives back all it had.
+            demos.iter().for_each(|order| thread.status.reserve(order.seats));
             // Dropped outside any fence on purpose: a second panic here is beyond repair.
             app = None;
         }
@@ -357,7 +334,7 @@ impl ShardThread {
         update(app, began, waiting);
         let cpu = thread_cpu().saturating_sub(cpu_before);
         self.metrics.tick(self.clock.now().saturating_sub(began), cpu);
-        self.status.note_tick(cpu);
+        self.status.note_tick(began, cpu);
     }
 
     /// Buries an `App`; returns the demo matches that should come back.
@@ -371,8 +348,8 @@ impl ShardThread {
         demos
     }
 
+    /// Opens a match whose place is kept.
     fn reopen(&self, app: &mut App, order: MatchOrder) {
-        self.status.seats.fetch_add(i64::from(order.seats), Ordering::Relaxed);
         // The other end is kept until the answer is there: an order nobody waits for is not carried out.
         let (reply, _answer) = oneshot::channel();
         command(app, self.clock.now(), Command::Open { order, reply });
