@@ -340,6 +340,7 @@ impl ShardThread {
     /// Buries an `App`; returns the demo matches that should come back.
     fn on_panic(&self, app: &mut App) -> Vec<MatchOrder> {
         let said = panics::take();
+        self.metrics.panicked();
         tracing::error!(shard = self.index, said, "a system panicked: the shard's matches end and it starts afresh");
         let demos = wreck::abandon(app, self.index, self.clock.now(), said, &self.capsules);
         if let Some(mut counters) = app.world_mut().get_resource_mut::<Counters>() {

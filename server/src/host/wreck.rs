@@ -58,7 +58,7 @@ fn tell_players(world: &mut World, now: Duration) {
 
 fn note_voids(world: &mut World, message: &str) {
     let lost: Vec<Entity> = world.query_filtered::<Entity, With<Hosted>>().iter(world).collect();
-    lost.into_iter().for_each(|entity| note_void(world, entity, CloseReason::Voided, message));
+    lost.into_iter().for_each(|entity| note_void(world, entity, CloseReason::ServerFault, message));
 }
 
 fn demo_orders(world: &mut World) -> Vec<MatchOrder> {
