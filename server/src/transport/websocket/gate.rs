@@ -185,7 +185,12 @@ impl Gate {
         Ok(Visitor { gate: self.clone(), address, place: Some(place) })
     }
 
-    /// Sockets that have not shown a ticket yet.
+    /// Sockets that are open, those being closed included.
+    pub fn sockets(&self) -> usize {
+        SOCKETS_MAX as usize - self.sockets.available_permits()
+    }
+
+    /// Those of them that have not shown a ticket yet.
     pub fn waiting(&self) -> usize {
         lock(&self.waiting).all
     }
