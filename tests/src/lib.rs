@@ -11,3 +11,4 @@ pub mod scene;
 pub mod service;
 pub mod sources;
 pub mod stage;
+pub mod websocket;

@@ -38,7 +38,7 @@ const IDLE_BEFORE_HELLO_MAX: usize = 8;
 /// Between two tries to hand a frame to a shard without room. Less than a tick.
 const RETRY_AFTER: Duration = Duration::from_millis(5);
 /// For the last frame and the farewell; then the socket is dropped whether its peer reads or not.
-const CLOSE_WITHIN: Duration = Duration::from_secs(1);
+const CLOSE_WITHIN: Duration = Duration::from_secs(2);
 
 /// Which pages may open a WebSocket here. A browser says which page asks; other programs say nothing and may.
 #[derive(Clone, Debug, PartialEq, Eq)]
