@@ -23,6 +23,9 @@ const HEADER_BYTES: usize = 28;
 pub const QUEUE_MAX: Duration = Duration::from_millis(250);
 /// How long a reordered packet is held back; at 30 packets a second one or two overtake it.
 pub const REORDER_HOLD: Duration = Duration::from_millis(50);
+/// Time in which an idle network may go from good to bad or back once, and how often at most between two packets.
+const BURST_STEP: Duration = Duration::from_millis(33);
+const BURST_STEPS_MAX: u128 = 100;
 /// Linux's least retransmission timeout is this much more than the round trip.
 const RETRANSMIT_MIN: Duration = Duration::from_millis(200);
 /// A stream's packet gets through at the latest after so many losses; the timeout has doubled as often.
@@ -49,7 +52,8 @@ impl Share {
     }
 }
 
-/// Loss in runs (Gilbert–Elliott: a good state, and a bad one in which everything is lost).
+/// Loss in runs (Gilbert–Elliott: a good state, and a bad one in which everything is lost). The state may change with
+/// each packet, and while nothing is sent as if 30 packets a second were: a burst does not outlast a pause.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Bursts {
     /// Of all packets, how many are lost in bursts.
@@ -200,8 +204,9 @@ impl Random {
 pub struct Conditioner {
     profile: Profile,
     random: Random,
-    /// The bad state of [`Bursts`].
+    /// The bad state of [`Bursts`], and when it was last looked at.
     bursting: bool,
+    looked: Duration,
     /// When the bottleneck will have sent all it holds.
     busy_until: Duration,
     carrier: Carrier,
@@ -253,7 +258,8 @@ impl Conditioner {
 
     fn new(profile: Profile, seed: u64, carrier: Carrier) -> Conditioner {
         let (random, faults) = (Random(seed), Faults::default());
-        Conditioner { profile, random, bursting: false, busy_until: Duration::ZERO, carrier, bytes: 0, faults }
+        let (bursting, looked, busy_until) = (false, Duration::ZERO, Duration::ZERO);
+        Conditioner { profile, random, bursting, looked, busy_until, carrier, bytes: 0, faults }
     }
 
     /// Changes what happens to packets from now on; those under way are not touched.
@@ -342,7 +348,7 @@ impl Conditioner {
     }
 
     fn send_datagram(&mut self, leaves: Duration, bytes: &[u8]) {
-        if self.is_lost() {
+        if self.is_lost(leaves) {
             return;
         }
         let twice = self.random.happens(self.profile.duplicate);
@@ -363,7 +369,7 @@ impl Conditioner {
 
     fn send_segment(&mut self, leaves: Duration, bytes: &[u8]) {
         let (timeout, noticed) = (self.profile.rtt() + RETRANSMIT_MIN, leaves + self.profile.rtt() * 5 / 4);
-        let missing = self.is_lost();
+        let missing = self.is_lost(leaves);
         let losses = if missing { self.further_losses() } else { 0 };
         self.faults.retransmitted += u64::from(missing);
         let delay = self.delay();
@@ -382,14 +388,8 @@ impl Conditioner {
         under_way.push_back(Segment { bytes: bytes.to_vec(), leaves, losses, missing, timeout, delay });
     }
 
-    fn is_lost(&mut self) -> bool {
-        let bursts = self.profile.bursts;
-        if self.bursting {
-            self.bursting = !self.random.happens(bursts.ends());
-        } else {
-            self.bursting = self.random.happens(bursts.begins());
-            self.faults.bursts += u64::from(self.bursting);
-        }
+    fn is_lost(&mut self, leaves: Duration) -> bool {
+        self.change_bursting(leaves);
         if self.bursting {
             self.faults.lost_in_bursts += 1;
             return true;
@@ -397,6 +397,22 @@ impl Conditioner {
         let lost = self.random.happens(self.profile.loss);
         self.faults.lost += u64::from(lost);
         lost
+    }
+
+    fn change_bursting(&mut self, now: Duration) {
+        let bursts = self.profile.bursts;
+        if bursts.share == Share::NONE {
+            self.bursting = false;
+            return;
+        }
+        let idle = now.saturating_sub(self.looked).as_nanos() / BURST_STEP.as_nanos();
+        self.looked = now;
+        let before = self.bursting;
+        for _ in 0..idle.clamp(1, BURST_STEPS_MAX) {
+            let changes = if self.bursting { bursts.ends() } else { bursts.begins() };
+            self.bursting ^= self.random.happens(changes);
+        }
+        self.faults.bursts += u64::from(self.bursting && !before);
     }
 
     /// How often the retransmissions of a lost packet will be lost.

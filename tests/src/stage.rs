@@ -14,6 +14,7 @@ use astro_client::brain::Brain;
 use astro_client::session::{Ended, Link, Session, SessionEvent};
 use astro_server::directory::Directory;
 use astro_server::host::crew::{Crew, Occupant};
+use astro_server::host::link::Links;
 use astro_server::host::matches::{Command, Hosted, Matches, Reservation, Stage as MatchStage};
 use astro_server::host::shard::{self, PERIOD, ShardParts, ShardStatus};
 use astro_server::host::spool::Spool;
@@ -27,6 +28,7 @@ use astro_shared::sim::round::Phase;
 use astro_shared::sim::state::{Input, MatchParts, MatchRef, Round};
 use astro_shared::sim::units::{MatchId, Seat, Tick};
 use astro_shared::sim::{SimPlugin, rules::Ruleset};
+use astro_shared::wire::message::{Missed, MissedEvent};
 use bevy_app::App;
 use bevy_ecs::prelude::*;
 use rand::SeedableRng;
@@ -49,6 +51,8 @@ pub struct Player {
     network: Option<(Carrier, Profile)>,
     /// Neither sends nor receives, like a pulled cable.
     cut: bool,
+    /// Stands still altogether, like a laptop that sleeps.
+    frozen: bool,
 }
 
 /// See the module.
@@ -152,6 +156,22 @@ impl Stage {
         self.connect(match_id, reservation, network)
     }
 
+    /// The same with the same session: it goes on over a new link. Whatever had befallen the player is over.
+    pub fn come_back(&mut self, player: PlayerId) -> Result<(), HostError> {
+        let Player { match_id, secret, network, .. } = &self.players[player.0];
+        let (match_id, secret, network) = (*match_id, secret.clone(), *network);
+        let link = self.claim(match_id, Claim::Return { secret })?.link;
+        if let Some((carrier, profile)) = network {
+            self.condition_link(link, carrier, profile);
+        }
+        self.network.connect(link);
+        let player = &mut self.players[player.0];
+        player.session.rejoin(Link::Bare, self.now);
+        (player.link, player.cut, player.frozen) = (link, false, false);
+        player.events.clear();
+        Ok(())
+    }
+
     fn connect(
         &mut self,
         match_id: MatchId,
@@ -166,7 +186,17 @@ impl Stage {
         session.start(self.ruleset_of(match_id));
         let brain = Brain::new(self.players.len() as u64);
         let Reservation { secret, link, .. } = reservation;
-        self.players.push(Player { session, secret, match_id, events: Vec::new(), brain, link, network, cut: false });
+        self.players.push(Player {
+            session,
+            secret,
+            match_id,
+            events: Vec::new(),
+            brain,
+            link,
+            network,
+            cut: false,
+            frozen: false,
+        });
         PlayerId(self.players.len() - 1)
     }
 
@@ -185,6 +215,11 @@ impl Stage {
     /// Nothing gets through to or from this player any more.
     pub fn cut(&mut self, player: PlayerId) {
         self.players[player.0].cut = true;
+    }
+
+    /// This player's machine stands still from now on.
+    pub fn freeze(&mut self, player: PlayerId) {
+        self.players[player.0].frozen = true;
     }
 
     pub fn leave(&mut self, player: PlayerId) {
@@ -242,7 +277,7 @@ impl Stage {
     }
 
     fn drive_players(&mut self) {
-        for player in &mut self.players {
+        for player in self.players.iter_mut().filter(|player| !player.frozen) {
             if player.cut {
                 while self.network.receive(player.link, self.now).is_some() {}
                 continue;
@@ -312,6 +347,23 @@ impl Stage {
     /// The live link of a seat.
     pub fn link(&mut self, match_id: MatchId, seat: Seat) -> Option<LinkId> {
         self.with(match_id, |_, crew, _| crew.seats[seat.index()].link.as_ref().map(|link| link.id)).flatten()
+    }
+
+    /// Links that the host and its transport know, and seats that have one: all the same when there are no ghosts.
+    pub fn links(&mut self) -> [usize; 3] {
+        let mut crews = self.app.world_mut().query::<&Crew>();
+        let seats = crews.iter(self.app.world()).flat_map(|crew| &crew.seats);
+        let held = seats.filter(|seat| seat.link.is_some()).count();
+        [self.app.world().resource::<Links>().count(), self.network.connected(), held]
+    }
+
+    /// What happened in the newest tick, as far as it is told to those who come back.
+    pub fn lasting_events(&mut self, match_id: MatchId) -> Vec<MissedEvent> {
+        let of = |state: MatchRef<'_>| {
+            let (tick, events) = (state.round.tick, state.events.0.iter());
+            events.filter_map(Missed::of).map(|what| MissedEvent { tick, what }).collect()
+        };
+        self.with(match_id, |_, _, state| of(state)).unwrap_or_default()
     }
 
     pub fn matches(&self) -> usize {

@@ -222,3 +222,17 @@ fn coming_back_does_not_replay_what_was_held_before() {
     stage.play(3);
     assert_eq!(stage.applied(match_id, ADA), Some(astro_shared::sim::state::Input::NEUTRAL));
 }
+
+#[test]
+fn whoever_comes_back_after_the_end_is_told_the_result() {
+    let mut stage = Stage::new("late-result");
+    let match_id = stage.open(ruleset("sprint").unwrap(), 2);
+    let (ada, grace) = (stage.join(match_id, "Ada"), stage.join(match_id, "Grace"));
+    assert!(stage.play_until(60 * 60, |stage| stage.round(match_id).is_some_and(|round| round.number >= 1)));
+    stage.cut(ada);
+    stage.play_out(match_id);
+    assert!(stage.player(ada).session.result().is_none() && stage.player(grace).session.result().is_some());
+    stage.come_back(ada).expect("her seat");
+    stage.play(20);
+    assert_eq!(stage.player(ada).session.result(), stage.player(grace).session.result());
+}

@@ -166,7 +166,10 @@ impl Fleet {
                     tell(FleetEvent::Result { number, result: result.clone() });
                 }
             }
-            SessionEvent::Connected | SessionEvent::RosterChanged | SessionEvent::Closed { .. } => {}
+            SessionEvent::Connected
+            | SessionEvent::RosterChanged
+            | SessionEvent::Missed
+            | SessionEvent::Closed { .. } => {}
         }
     }
 

@@ -31,7 +31,7 @@ use astro_shared::sim::rules::Ruleset;
 use astro_shared::sim::state::{Input, View};
 use astro_shared::sim::units::{MatchId, SEATS_MAX, SEATS_MIN, Seat, TICKS_PER_SECOND, Tick};
 use astro_shared::wire::acknowledge::Acknowledge;
-use astro_shared::wire::message::{CloseReason, Place, ResultSeat, RosterSeat, ToClient, ToServer};
+use astro_shared::wire::message::{CloseReason, MissedEvent, Place, ResultSeat, RosterSeat, ToClient, ToServer};
 use astro_shared::wire::snapshot::{self, Decoded, NO_MARGIN};
 use astro_shared::wire::{self, WireError};
 use bevy_ecs::world::World;
@@ -60,8 +60,13 @@ pub struct Session {
     snapshots_per_s: u8,
     welcome: Option<Welcome>,
     ruleset: Option<Arc<Ruleset>>,
-    /// Present from the moment that `Ready` is queued.
+    /// `Ready` is queued: snapshots may come, and be answered.
+    ready: bool,
+    /// Present from the first `Ready` on; over a new link it stays what it was until the first snapshot.
     replica: Option<Replica>,
+    /// Where the session was before it rejoined.
+    former: Option<Welcome>,
+    missed: Option<MissedEvents>,
     roster: Vec<RosterSeat>,
     result: Option<MatchResult>,
     /// Runs from the first snapshot on.
@@ -101,6 +106,18 @@ pub struct Welcome {
     pub rules_hash: u64,
 }
 
+/// What happened in the match while this player was away.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MissedEvents {
+    /// The listed events are those after `since` and up to `through`; later ones come with the snapshots.
+    pub since: Tick,
+    pub through: Tick,
+    /// Oldest first.
+    pub events: Vec<MissedEvent>,
+    /// Whether these are all there were.
+    pub complete: bool,
+}
+
 /// How the match ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MatchResult {
@@ -117,6 +134,8 @@ pub enum SessionEvent {
     Welcomed(Welcome),
     /// See [`Session::roster`].
     RosterChanged,
+    /// After coming back: see [`Session::missed`].
+    Missed,
     /// The match is over and its record safe: see [`Session::result`].
     Result,
     /// The last event.
@@ -182,7 +201,10 @@ impl Session {
             snapshots_per_s,
             welcome: None,
             ruleset: None,
+            ready: false,
             replica: None,
+            former: None,
+            missed: None,
             roster: Vec::new(),
             result: None,
             clock: None,
@@ -197,6 +219,19 @@ impl Session {
             payload: Vec::new(),
             datagram: Vec::new(),
         }
+    }
+
+    /// Begins again over a new link to the same seat, which the seat's secret has bought. What was known stays: rules, view,
+    /// roster, result, statistics. The server ends the former link, sends a full snapshot first, and tells what was missed.
+    pub fn rejoin(&mut self, link: Link, now: Duration) {
+        let fresh = Session::new(link, self.snapshots_per_s, now);
+        let former = std::mem::replace(self, fresh);
+        self.former = former.welcome.or(former.former);
+        self.ruleset = former.ruleset;
+        self.replica = former.replica;
+        self.roster = former.roster;
+        self.result = former.result;
+        self.statistics = former.statistics;
     }
 
     /// Gives the match's rules, before or after `Welcome`; snapshots are asked for when both are there.
@@ -312,6 +347,11 @@ impl Session {
         &self.roster
     }
 
+    /// What the server has told about the time away, on the present link.
+    pub fn missed(&self) -> Option<&MissedEvents> {
+        self.missed.as_ref()
+    }
+
     pub fn result(&self) -> Option<&MatchResult> {
         self.result.as_ref()
     }
@@ -389,6 +429,12 @@ impl Session {
                     self.events.push_back(SessionEvent::Result);
                 }
             }
+            Ok(ToClient::Missed { since_tick, through_tick, events, complete })
+                if self.missed.is_none() && events.iter().all(|event| event.what.is_possible()) =>
+            {
+                self.missed = Some(MissedEvents { since: since_tick, through: through_tick, events, complete });
+                self.events.push_back(SessionEvent::Missed);
+            }
             Ok(ToClient::Closing { reason }) => self.close(Ended::Server(reason)),
             // Reliable messages depend on each other: after one that makes no sense nothing else can.
             Ok(_) | Err(_) => self.close(Ended::Misbehaved),
@@ -401,7 +447,8 @@ impl Session {
             Place::Spectator { .. } => true,
         };
         let possible = (SEATS_MIN..=SEATS_MAX).contains(&usize::from(welcome.seats)) && seat_exists;
-        if !possible || self.welcome.is_some() {
+        let moved = self.former.is_some_and(|former| former != welcome);
+        if !possible || moved || self.welcome.is_some() {
             return self.close(Ended::Misbehaved);
         }
         self.welcome = Some(welcome);
@@ -411,19 +458,23 @@ impl Session {
 
     /// Asks for snapshots when both the seat and the rules are known.
     fn become_ready(&mut self) {
-        let (Some(welcome), Some(ruleset), None) = (self.welcome, &self.ruleset, &self.replica) else { return };
+        let (Some(welcome), Some(ruleset), false) = (self.welcome, &self.ruleset, self.ready) else { return };
         if ruleset.hash() != welcome.rules_hash {
             return self.close(Ended::WrongRules);
         }
         let audience = self.seat().map_or(Audience::Public, Audience::Seat);
-        self.replica = Some(Replica::new(audience, welcome.seats, ruleset.clone()));
+        match &mut self.replica {
+            Some(replica) => replica.begin_again(),
+            None => self.replica = Some(Replica::new(audience, welcome.seats, ruleset.clone())),
+        }
+        self.ready = true;
         let ready = ToServer::Ready { fingerprint: wire::fingerprint(), snapshots_per_s: self.snapshots_per_s };
         self.control.queue(&ready);
     }
 
     /// Applies a snapshot; false when it does not decode or none was asked for.
     fn on_snapshot(&mut self, world: &mut World, payload: &[u8], now: Duration) -> bool {
-        let Some(replica) = &mut self.replica else { return false };
+        let Some(replica) = self.replica.as_mut().filter(|_| self.ready) else { return false };
         let Ok(snapshot) = snapshot::decode(payload, replica.audience()) else { return false };
         match replica.apply(world, &snapshot) {
             Ok(matches) => {
@@ -481,7 +532,7 @@ impl Session {
 
     /// A player's inputs, or a spectator's acknowledgement.
     fn put_hot(&mut self, now: Duration) -> bool {
-        let (State::Open, Some(replica)) = (self.state, &self.replica) else { return false };
+        let (State::Open, true, Some(replica)) = (self.state, self.ready, &self.replica) else { return false };
         let acknowledged = replica.acknowledged();
         self.payload.clear();
         if replica.audience() == Audience::Public {

@@ -31,6 +31,11 @@ impl Replica {
         Replica { audience, ruleset, view, row: None, acknowledged: Tick(0) }
     }
 
+    /// A new link knows of no snapshot: the next one must be absolute. The view stays until it comes.
+    pub fn begin_again(&mut self) {
+        self.acknowledged = Tick(0);
+    }
+
     pub fn audience(&self) -> Audience {
         self.audience
     }

@@ -4,6 +4,7 @@ mod stage;
 
 use astro_shared::sim::SimPlugin;
 use astro_shared::sim::state::Event;
+use astro_shared::wire::message::Missed;
 use astro_shared::wire::snapshot::Baseline;
 use astro_shared::wire::{CONTROL_CHANNEL, CONTROL_CHANNEL_BYTES_MAX, KIND_ACKNOWLEDGE, KIND_INPUT, KIND_SNAPSHOT};
 use rand::rngs::StdRng;
@@ -51,6 +52,64 @@ fn over_a_bad_path_it_still_joins_flies_and_agrees() {
     // A lost datagram costs one tick: the next one, two ticks later, brings the other of its pair just in time.
     assert!(fed > 3420, "{fed} of 3600 ticks had their input, every tenth datagram lost");
     assert!(!stage.session.is_closed());
+}
+
+#[test]
+fn a_session_rejoins_over_a_new_link_and_keeps_what_it_knew() {
+    let mut stage = Stage::flying();
+    let before = (stage.session.statistics().snapshots, stage.server.tick_now());
+    stage.server_speaks = false;
+    stage.play(330);
+    assert!(stage.session.is_closed());
+    stage.rejoin();
+    assert_eq!(stage.session.view().unwrap().round.tick, before.1, "the picture stays until a new one comes");
+    stage.server.say(&welcome(rules().hash()));
+    stage.play(60);
+    assert!(stage.session.statistics().snapshots > before.0 + 20);
+    assert!(stage.server.tick_now().since(stage.session.view().unwrap().round.tick) <= 4);
+    let event = MissedEvent { tick: Tick(9), what: Missed::RoundDrawn };
+    let (since_tick, through_tick) = (Tick(8), Tick(10));
+    let missed = ToClient::Missed { since_tick, through_tick, events: vec![event], complete: false };
+    stage.server.say(&missed);
+    stage.play(20);
+    let expected = MissedEvents { since: since_tick, through: through_tick, events: vec![event], complete: false };
+    assert_eq!(stage.session.missed(), Some(&expected));
+    assert_eq!(stage.events.last(), Some(&SessionEvent::Missed));
+    assert_eq!(stage.session.statistics().state_mismatches, 0);
+    stage.server.say(&missed);
+    stage.play(20);
+    assert_eq!(stage.events.last(), Some(&SessionEvent::Closed { reason: Ended::Misbehaved }), "told twice");
+}
+
+#[test]
+fn impossible_seats_in_what_was_missed_end_the_session() {
+    for what in [
+        Missed::ShipDestroyed { victim: Seat(8), by: Seat(0), assists: 0 },
+        Missed::ShipDestroyed { victim: Seat(0), by: Seat(8), assists: 0 },
+        Missed::RoundWon { winner: Seat(8) },
+        Missed::MatchWon { winner: Some(Seat(8)) },
+    ] {
+        let mut stage = Stage::flying();
+        let events = vec![MissedEvent { tick: Tick(9), what }];
+        let (since_tick, through_tick) = (Tick(8), Tick(10));
+        stage.server.say(&ToClient::Missed { since_tick, through_tick, events, complete: true });
+        stage.play(20);
+        assert_eq!(stage.events.last(), Some(&SessionEvent::Closed { reason: Ended::Misbehaved }), "{what:?}");
+    }
+}
+
+#[test]
+fn a_session_that_rejoins_elsewhere_than_before_is_not_fooled() {
+    let mut stage = Stage::flying();
+    stage.rejoin();
+    stage.server.say(&ToClient::Welcome {
+        match_id: MatchId(6),
+        place: Place::Seat(SEAT.0),
+        seats: SEATS,
+        rules_hash: rules().hash(),
+    });
+    stage.play(20);
+    assert_eq!(stage.events.last(), Some(&SessionEvent::Closed { reason: Ended::Misbehaved }));
 }
 
 #[test]

@@ -62,6 +62,8 @@ pub struct SeatCrew {
     last_input: Input,
     missing_ticks: u32,
     pub pilot_input: Input,
+    /// Newest snapshot that any link of this player acknowledged; `None` before the first link.
+    pub seen: Option<Tick>,
     /// When anything last came from the player; the time of the claim before that.
     pub heard: Duration,
     /// Whether a pilot flew the newest tick.
@@ -147,6 +149,7 @@ impl SeatCrew {
             last_input: Input::NEUTRAL,
             missing_ticks: 0,
             pilot_input: Input::NEUTRAL,
+            seen: None,
             heard: Duration::ZERO,
             piloted: false,
             left: false,
@@ -211,8 +214,11 @@ impl SeatCrew {
         self.secret_sha256.map(Owner)
     }
 
-    /// Takes over a new link; the caller ends the old one that is returned.
-    pub fn attach(&mut self, link: SeatLink, now: Duration) -> Option<SeatLink> {
+    /// Takes over a new link; the caller ends the old one that is returned. A player who comes back has missed what
+    /// happened since the newest snapshot acknowledged.
+    pub fn attach(&mut self, mut link: SeatLink, now: Duration) -> Option<SeatLink> {
+        link.missed_since = self.seen;
+        self.seen.get_or_insert(Tick(0));
         self.heard = now;
         self.queue = InputQueue::default();
         self.missing_ticks = 0;

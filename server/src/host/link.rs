@@ -22,6 +22,7 @@ use bevy_renet::renet::{ChannelConfig, ConnectionConfig, SendType};
 
 use super::crew::{Crew, Owner};
 use super::matches::{Hosted, Stage};
+use super::replicate::EventRing;
 use super::shard::{Counters, Now, Transports};
 use crate::hosts::Hold;
 use crate::transport::{Incoming, LinkId};
@@ -65,6 +66,8 @@ pub struct SeatLink {
     pub sent: Tick,
     /// Tick of the last snapshot with the long hash.
     pub long_hash_at: Option<Tick>,
+    /// The player came back and is still to be told what happened since this tick.
+    pub missed_since: Option<Tick>,
 }
 
 impl SeatLink {
@@ -77,6 +80,7 @@ impl SeatLink {
             acknowledged: Tick(0),
             sent: Tick(0),
             long_hash_at: None,
+            missed_since: None,
         }
     }
 }
@@ -194,7 +198,7 @@ impl Links {
     }
 }
 
-type SeatQuery<'w, 's> = Query<'w, 's, (&'static mut Crew, &'static mut Hosted, &'static Round)>;
+type SeatQuery<'w, 's> = Query<'w, 's, (&'static mut Crew, &'static mut Hosted, &'static Round, &'static EventRing)>;
 
 /// Takes in everything that has arrived on every transport.
 pub(super) fn receive(
@@ -274,7 +278,7 @@ impl Receiver<'_, '_, '_> {
     /// A ticket is spent: the link takes its seat, and the seat's older link ends.
     fn on_connected(&mut self, link: LinkId) {
         let promise = self.links.promised.remove(&link);
-        let Some((promise, (mut crew, hosted, _))) =
+        let Some((promise, (mut crew, hosted, ..))) =
             promise.and_then(|promise| self.matches.get_mut(promise.entity).ok().map(|found| (promise, found)))
         else {
             return self.unknown.push(link);
@@ -282,6 +286,9 @@ impl Receiver<'_, '_, '_> {
         let seats = crew.seats.len() as u8;
         let seat = crew.seat_mut(promise.seat).filter(|seat| seat.belongs_to(&promise.owner));
         let Some(seat) = seat else { return self.unknown.push(link) };
+        if seat.seen.is_some() {
+            self.counters.rejoined(self.transport);
+        }
         if let Some(old) = seat.attach(SeatLink::new(link, self.transport), self.now) {
             self.links.close(old.id, CloseReason::Replaced);
         }
@@ -302,12 +309,15 @@ impl Receiver<'_, '_, '_> {
         let place = Place::Seat(promise.seat.0);
         let welcome = ToClient::Welcome { match_id: hosted.order.match_id, place, seats, rules_hash };
         self.links.tell(self.renet, link, &welcome);
+        if let Some(result) = &hosted.result {
+            self.links.tell(self.renet, link, result);
+        }
     }
 
     /// Hot: inputs for the seat's queue.
     fn on_input(&mut self, link: LinkId, payload: &[u8]) {
         let Some(route) = self.links.routes.get_mut(&link) else { return self.counters.drop_one("no_link") };
-        let Ok((mut crew, _, round)) = self.matches.get_mut(route.entity) else { return };
+        let Ok((mut crew, _, round, ring)) = self.matches.get_mut(route.entity) else { return };
         let Some(seat) = crew.seat_mut(route.seat) else { return };
         let Some(held) = seat.link.as_mut().filter(|held| held.id == link) else { return };
         if !held.ready {
@@ -336,6 +346,12 @@ impl Receiver<'_, '_, '_> {
             }
         };
         seat.heard = self.now;
+        if datagram.acknowledged != Tick(0) {
+            seat.seen = seat.seen.max(Some(datagram.acknowledged));
+            if let Some(since) = held.missed_since.take() {
+                self.links.tell(self.renet, link, &ring.missed(since, datagram.acknowledged));
+            }
+        }
         if seat.queue.accept(&datagram, round.tick.plus(1)) > 0 {
             self.counters.drop_one("input_ahead");
         }
@@ -369,7 +385,7 @@ impl Receiver<'_, '_, '_> {
 
     fn on_message(&mut self, link: LinkId, message: ToServer) {
         let Some(route) = self.links.routes.get(&link) else { return };
-        let Ok((mut crew, hosted, _)) = self.matches.get_mut(route.entity) else { return };
+        let Ok((mut crew, hosted, ..)) = self.matches.get_mut(route.entity) else { return };
         let filling = hosted.stage == Stage::Filling;
         let seat = crew.seat_mut(route.seat);
         // A link that was replaced in this very tick no longer speaks for the seat.
@@ -453,7 +469,7 @@ pub(super) fn close_links(
         if let Some(transport) = transports.0.get_mut(route.transport) {
             transport.disconnect(link, reason);
         }
-        if let Ok((mut crew, _, _)) = matches.get_mut(route.entity)
+        if let Ok((mut crew, ..)) = matches.get_mut(route.entity)
             && let Some(seat) = crew.seat_mut(route.seat)
         {
             seat.link.take_if(|held| held.id == link);

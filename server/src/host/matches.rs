@@ -112,6 +112,8 @@ pub struct Hosted {
     pub started: Duration,
     /// Spreads snapshots of different matches over ticks.
     pub stagger: u32,
+    /// What players were told at the end, for those who connect after it.
+    pub result: Option<ToClient>,
 }
 
 /// Where seeds, secrets and link ids come from: seeded by the system, or by a test that wants the same run again.
@@ -224,7 +226,16 @@ fn open(world: &mut World, order: MatchOrder) -> Result<(), HostError> {
         crew.fill_with_pilots();
     }
     let fill_at = demo.then_some(now);
-    let hosted = Hosted { order, stage: Stage::Filling, opened: now, fill_at, start: false, started: now, stagger };
+    let hosted = Hosted {
+        order,
+        stage: Stage::Filling,
+        opened: now,
+        fill_at,
+        start: false,
+        started: now,
+        stagger,
+        result: None,
+    };
     let mut entity = world.entity_mut(key.entity());
     entity.insert((hosted, crew, EventRing::default(), BlackBox::default()));
     if !demo {
@@ -261,12 +272,7 @@ fn claim(world: &mut World, match_id: MatchId, claim: Claim, hold: Hold) -> Resu
             hosted.fill_at.get_or_insert(fill_at);
             (seat, fresh)
         }
-        Claim::Return { secret } => {
-            if matches!(hosted.stage, Stage::Recording | Stage::Over { .. }) {
-                return Err(HostError::NoSuchMatch);
-            }
-            (crew.seat_of(&secret).ok_or(HostError::SeatLost)?, secret)
-        }
+        Claim::Return { secret } => (crew.seat_of(&secret).ok_or(HostError::SeatLost)?, secret),
     };
     let seats_free = crew.free_seats();
     let owner = crew.seats[seat.index()].owner().ok_or(HostError::SeatLost)?;
@@ -321,6 +327,9 @@ fn publish_result(world: &mut World, match_id: MatchId) {
     let Some(state) = sim::get(world, MatchKey::from(entity)) else { return };
     let message = result_message(&state);
     tell_all(world, entity, &message);
+    if let Some(mut hosted) = world.get_mut::<Hosted>(entity) {
+        hosted.result = Some(message);
+    }
 }
 
 fn tell_all(world: &mut World, entity: Entity, message: &ToClient) {

@@ -11,6 +11,8 @@ use std::collections::VecDeque;
 use astro_shared::sim::fields::Audience;
 use astro_shared::sim::state::{Event, MatchParts, MatchRef};
 use astro_shared::sim::units::{Seat, TICKS_PER_SECOND, Tick};
+use astro_shared::wire::MISSED_EVENTS_MAX;
+use astro_shared::wire::message::{Missed, MissedEvent, ToClient};
 use astro_shared::wire::snapshot::{self, BASELINE_AGE_MAX, Baseline, EVENTS_MAX, Head};
 use bevy_ecs::prelude::*;
 
@@ -27,6 +29,9 @@ pub struct EventRing {
     events: VecDeque<(Tick, Event)>,
     /// Events up to this tick are no longer all here.
     lost_through: Tick,
+    /// Those worth telling somebody who comes back, at most [`MISSED_EVENTS_MAX`]; and up to when they are not all here.
+    lasting: VecDeque<MissedEvent>,
+    lasting_lost_through: Tick,
 }
 
 impl EventRing {
@@ -37,6 +42,20 @@ impl EventRing {
             self.lost_through = oldest;
         }
         self.events.push_back((tick, event));
+        let Some(what) = Missed::of(&event) else { return };
+        if self.lasting.len() == MISSED_EVENTS_MAX
+            && let Some(oldest) = self.lasting.pop_front()
+        {
+            self.lasting_lost_through = oldest.tick;
+        }
+        self.lasting.push_back(MissedEvent { tick, what });
+    }
+
+    /// What a player is told who knows everything up to `since` and gets snapshots again from `through` on.
+    pub(super) fn missed(&self, since: Tick, through: Tick) -> ToClient {
+        let events = self.lasting.iter().filter(|event| event.tick > since && event.tick <= through);
+        let complete = since >= self.lasting_lost_through;
+        ToClient::Missed { since_tick: since, through_tick: through, events: events.copied().collect(), complete }
     }
 
     /// Events after `tick`, oldest first.
@@ -137,6 +156,28 @@ fn is_due(held: &SeatCrew, tick: Tick, stagger: u32) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_was_missed_is_told_exactly_and_the_longest_list_fits_one_message() {
+        let mut ring = EventRing::default();
+        let kill = Event::ShipDestroyed { victim: Seat(7), by: Seat(0), assists: 0xff };
+        for tick in 1..=MISSED_EVENTS_MAX as u32 {
+            ring.push(Tick(tick), kill);
+            ring.push(Tick(tick), Event::ShipHit { bullet: 1, victim: Seat(0) });
+        }
+        let told = |ring: &EventRing, since, through| match ring.missed(Tick(since), Tick(through)) {
+            ToClient::Missed { events, complete, .. } => (events.iter().map(|event| event.tick.0).collect(), complete),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(told(&ring, 93, 95), (vec![94, 95], true));
+        assert_eq!(told(&ring, 96, 99), (vec![], true));
+        assert_eq!(told(&ring, 0, 200), ((1..=96).collect(), true));
+        let longest = ring.missed(Tick(0), Tick(u32::MAX));
+        assert_eq!(ToClient::decode(&longest.encode().unwrap()), Ok(longest));
+        ring.push(Tick(97), kill);
+        assert_eq!(told(&ring, 0, 200), ((2..=97).collect(), false), "the first one is forgotten");
+        assert_eq!(told(&ring, 1, 97), ((2..=97).collect(), true));
+    }
 
     #[test]
     fn a_ring_that_lost_events_makes_the_next_snapshot_absolute() {

@@ -114,6 +114,8 @@ pub struct Counters {
     pub finished: u64,
     voided: Reasons,
     closed: Reasons,
+    /// The transport of each.
+    rejoins: Vec<usize>,
 }
 
 /// Few reasons, counted within a tick.
@@ -131,6 +133,11 @@ impl Counters {
 
     pub fn round_trip(&mut self, ticks: u32) {
         self.round_trips.observe(u64::from(ticks));
+    }
+
+    /// A player came back over the transport of this index.
+    pub fn rejoined(&mut self, transport: usize) {
+        self.rejoins.push(transport);
     }
 
     pub fn voided(&mut self, reason: &'static str) {
@@ -236,6 +243,8 @@ fn flush(
     metrics.round_trips(&mut counted.round_trips);
     (0..std::mem::take(&mut counted.finished)).for_each(|_| metrics.match_finished());
     metrics.set_matches(matches.counts);
+    let networks = counted.rejoins.drain(..).filter_map(|index| Some(transports.0.get(index)?.network()));
+    networks.for_each(|network| metrics.rejoined(network));
     matches.status.links.store(links.count(), Ordering::Relaxed);
 }
 

@@ -24,6 +24,7 @@ const QUEUE_MAX: usize = 256;
 struct Wires {
     up: VecDeque<(LinkId, Up)>,
     down: HashMap<LinkId, VecDeque<Vec<u8>>>,
+    connected: HashSet<LinkId>,
     closed: HashSet<LinkId>,
     /// Links with a bad network, by id: they are read in this order.
     paths: BTreeMap<u64, Path>,
@@ -60,7 +61,6 @@ pub enum Carrier {
 pub struct MemoryTransport {
     wires: Arc<Mutex<Wires>>,
     reserved: HashSet<LinkId>,
-    connected: HashSet<LinkId>,
     traffic: Traffic,
     /// Of the last [`Transport::receive`]: when what is sent now leaves.
     now: Duration,
@@ -78,7 +78,6 @@ impl MemoryTransport {
         let transport = MemoryTransport {
             wires: wires.clone(),
             reserved: HashSet::new(),
-            connected: HashSet::new(),
             traffic: Traffic::default(),
             now: Duration::ZERO,
         };
@@ -138,6 +137,11 @@ impl MemoryNetwork {
             Some(path) => path.down.receive(now),
             None => wires.down.get_mut(&link)?.pop_front(),
         }
+    }
+
+    /// Links that the server holds open.
+    pub fn connected(&self) -> usize {
+        lock(&self.wires).connected.len()
     }
 
     /// Whether the server has ended the link.
@@ -203,17 +207,22 @@ impl Transport for MemoryTransport {
         self.now = now;
         let arrived = lock(&self.wires).take_arrived(now);
         for (link, up) in arrived {
+            // Not held over `take`, which may send.
+            let connected = lock(&self.wires).connected.contains(&link);
             match up {
                 Up::Connect if self.reserved.remove(&link) => {
-                    self.connected.insert(link);
+                    lock(&self.wires).connected.insert(link);
                     take(Incoming::Connected(link));
                 }
-                Up::Payload(payload) if self.connected.contains(&link) => {
+                Up::Payload(payload) if connected => {
                     self.traffic.received_datagrams += 1;
                     self.traffic.received_bytes += payload.len() as u64;
                     take(Incoming::Payload(link, &payload));
                 }
-                Up::Disconnect if self.connected.remove(&link) => take(Incoming::Disconnected(link)),
+                Up::Disconnect if connected => {
+                    lock(&self.wires).connected.remove(&link);
+                    take(Incoming::Disconnected(link));
+                }
                 _ => self.traffic.drop_one("not_connected"),
             }
         }
@@ -242,8 +251,9 @@ impl Transport for MemoryTransport {
 
     fn disconnect(&mut self, link: LinkId, _reason: CloseReason) {
         self.reserved.remove(&link);
-        self.connected.remove(&link);
-        lock(&self.wires).closed.insert(link);
+        let mut wires = lock(&self.wires);
+        wires.connected.remove(&link);
+        wires.closed.insert(link);
     }
 
     fn flush(&mut self, now: Duration) -> Traffic {

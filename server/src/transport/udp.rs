@@ -36,6 +36,8 @@ const HANDSHAKE_DATAGRAMS_PER_CALL: usize = 256;
 const SPARE_DATAGRAMS_PER_CALL: usize = 4096;
 /// Length of a netcode response without its sequence; besides requests the only thing strangers may send.
 const RESPONSE_BYTES: usize = 325;
+/// For this long what still comes from a link that has ended is told apart from what strangers send.
+const LATE_FOR: Duration = Duration::from_secs(10);
 /// Between two sweeps for keep-alives and timeouts; netcode's own keep-alive period.
 const SWEEP_EVERY: Duration = Duration::from_millis(250);
 
@@ -66,6 +68,8 @@ struct Lane {
     address: SocketAddr,
     /// Connected peers by address.
     peers: HashMap<SocketAddr, Peer>,
+    /// Addresses whose link has ended, and when. At most [`LINKS_PER_LANE`].
+    former: HashMap<SocketAddr, Duration>,
     /// Links connected or promised here.
     taken: usize,
     updated: Duration,
@@ -198,6 +202,7 @@ impl Lane {
             netcode,
             address,
             peers: HashMap::new(),
+            former: HashMap::new(),
             taken: 0,
             updated: now,
             swept: now,
@@ -214,6 +219,7 @@ impl Lane {
             return;
         }
         self.swept = now;
+        self.former.retain(|_, ended| now.saturating_sub(*ended) < LATE_FOR);
         for id in self.netcode.clients_id() {
             match self.netcode.update_client(id) {
                 ServerResult::PacketToSend { addr, payload } => {
@@ -223,7 +229,7 @@ impl Lane {
                     if let Some(payload) = payload {
                         send_to(&self.socket, &mut self.traffic, addr, payload);
                     }
-                    self.peers.remove(&addr);
+                    self.forget(addr);
                     self.ended.push(LinkId(client_id));
                 }
                 _ => {}
@@ -283,7 +289,8 @@ impl Lane {
             return self.traffic.drop_one("type");
         }
         if !known && !may_come_from_a_stranger(datagram) {
-            return self.traffic.drop_one("stranger");
+            let name = if self.former.contains_key(&from) { "late" } else { "stranger" };
+            return self.traffic.drop_one(name);
         }
         if let Err(refused) = check_netcode(datagram, Side::Server) {
             return self.traffic.drop_one(refused.name());
@@ -311,7 +318,7 @@ impl Lane {
                 if let Some(payload) = payload {
                     send_to(&self.socket, &mut self.traffic, addr, payload);
                 }
-                self.peers.remove(&addr);
+                self.forget(addr);
                 take(Incoming::Disconnected(LinkId(client_id)));
             }
             // Handshake noise, replays, and bytes that do not decrypt.
@@ -327,12 +334,20 @@ impl Lane {
         }
     }
 
+    /// The link of this address has ended; what it had sent before may still arrive.
+    fn forget(&mut self, address: SocketAddr) {
+        self.peers.remove(&address);
+        if self.former.len() < LINKS_PER_LANE {
+            self.former.insert(address, self.updated);
+        }
+    }
+
     fn disconnect(&mut self, link: LinkId) {
         if let ServerResult::ClientDisconnected { addr, payload, .. } = self.netcode.disconnect(link.0) {
             if let Some(payload) = payload {
                 send_to(&self.socket, &mut self.traffic, addr, payload);
             }
-            self.peers.remove(&addr);
+            self.forget(addr);
         }
         debug_assert!(self.peers.values().all(|peer| peer.link != link), "a peer outlives its link");
     }

@@ -104,6 +104,23 @@ fn bursts_have_their_share_and_their_mean_length() {
 }
 
 #[test]
+fn a_burst_does_not_outlast_a_pause() {
+    let bursts = Bursts { share: Share::percent(10.0), length_mean: 8 };
+    let (mut after_loss, mut lost_again) = (0, 0);
+    for seed in 0..2000 {
+        let mut conditioner = Conditioner::datagrams(with(|p| p.bursts = bursts), seed);
+        (0..5).for_each(|number| _ = conditioner.send(MS * number, &[0]));
+        let bursting = conditioner.bursting;
+        let lost = conditioner.faults().lost_in_bursts;
+        conditioner.send(MS * 3000, &[0]);
+        after_loss += u64::from(bursting);
+        lost_again += u64::from(bursting && conditioner.faults().lost_in_bursts > lost);
+    }
+    assert!(after_loss > 50, "{after_loss}");
+    assert_within("lost three seconds later %", 100.0 * share(lost_again, after_loss), 2.0..=20.0);
+}
+
+#[test]
 fn delay_is_half_the_round_trip_and_jitter_is_half_normal_on_top() {
     let mut conditioner = Conditioner::datagrams(with(|p| (p.rtt_ms, p.jitter_ms) = (100, 40)), 3);
     let mut extra: Vec<f64> =

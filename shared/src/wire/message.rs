@@ -10,8 +10,9 @@ use std::marker::PhantomData;
 use serde::de::{Error as _, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 
-use super::{CLIENT_MESSAGE_BYTES_MAX, MESSAGE_BYTES_MAX, WireError, codec, websocket};
-use crate::sim::units::{MatchId, SEATS_MAX};
+use super::{CLIENT_MESSAGE_BYTES_MAX, MESSAGE_BYTES_MAX, MISSED_EVENTS_MAX, WireError, codec, websocket};
+use crate::sim::state::Event;
+use crate::sim::units::{MatchId, SEATS_MAX, Seat, Tick};
 
 /// From a client.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -33,17 +34,29 @@ pub enum ToClient {
     Welcome { match_id: MatchId, place: Place, seats: u8, rules_hash: u64 },
     /// Who flies which seat; sent again whenever that changes.
     Roster {
-        #[serde(deserialize_with = "one_per_seat")]
+        #[serde(deserialize_with = "at_most::<_, _, SEATS_MAX>")]
         seats: Vec<RosterSeat>,
     },
     /// The match is over and its record is safe on disk.
     Result {
         winner: Option<u8>,
-        #[serde(deserialize_with = "one_per_seat")]
+        #[serde(deserialize_with = "at_most::<_, _, SEATS_MAX>")]
         seats: Vec<ResultSeat>,
     },
     /// The connection ends, and why. Nothing follows.
     Closing { reason: CloseReason },
+    /// A player has come back to the seat: what happened meanwhile. Sent once on the new connection, when its first
+    /// snapshot has been acknowledged; what happens after `through_tick` comes with the snapshots.
+    Missed {
+        /// The newest snapshot that a former connection had acknowledged; 0 for none. Only later events are listed.
+        since_tick: Tick,
+        through_tick: Tick,
+        /// Oldest first, the newest [`MISSED_EVENTS_MAX`].
+        #[serde(deserialize_with = "at_most::<_, _, MISSED_EVENTS_MAX>")]
+        events: Vec<MissedEvent>,
+        /// Whether these are all: the server remembers only so many.
+        complete: bool,
+    },
 }
 
 /// What a connection is good for.
@@ -75,6 +88,48 @@ pub struct ResultSeat {
     pub hits: u16,
     pub survival_ticks: u32,
     pub streak_longest: u8,
+}
+
+/// An event that a player who comes back is told of, and when it happened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MissedEvent {
+    pub tick: Tick,
+    pub what: Missed,
+}
+
+/// The events that still matter when they are over: all but shots and hits. See [`Event`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Missed {
+    ShipDestroyed { victim: Seat, by: Seat, assists: u8 },
+    RoundStarted { number: u8 },
+    RoundWon { winner: Seat },
+    RoundDrawn,
+    MatchWon { winner: Option<Seat> },
+}
+
+impl Missed {
+    /// `None` for events that nobody needs to be told of later.
+    pub fn of(event: &Event) -> Option<Missed> {
+        Some(match *event {
+            Event::ShotFired { .. } | Event::ShipHit { .. } => return None,
+            Event::ShipDestroyed { victim, by, assists } => Missed::ShipDestroyed { victim, by, assists },
+            Event::RoundStarted { number } => Missed::RoundStarted { number },
+            Event::RoundWon { winner } => Missed::RoundWon { winner },
+            Event::RoundDrawn => Missed::RoundDrawn,
+            Event::MatchWon { winner } => Missed::MatchWon { winner },
+        })
+    }
+
+    /// Whether every seat in it is one that a match can have.
+    pub fn is_possible(&self) -> bool {
+        let seat = |seat: Seat| seat.index() < SEATS_MAX;
+        match *self {
+            Missed::ShipDestroyed { victim, by, .. } => seat(victim) && seat(by),
+            Missed::RoundWon { winner } => seat(winner),
+            Missed::MatchWon { winner } => winner.is_none_or(seat),
+            Missed::RoundStarted { .. } | Missed::RoundDrawn => true,
+        }
+    }
 }
 
 /// Why the server ends a connection.
@@ -135,29 +190,33 @@ impl CloseReason {
     }
 }
 
-/// A list of at most [`SEATS_MAX`]. Not serde's own: that one makes room for as many as a length prefix claims, up to
+/// A list of at most `MAX`. Not serde's own: that one makes room for as many as a length prefix claims, up to
 /// a mebibyte, before it reads the first.
-fn one_per_seat<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Vec<T>, D::Error> {
-    struct OnePerSeat<T>(PhantomData<T>);
-    impl<'de, T: Deserialize<'de>> Visitor<'de> for OnePerSeat<T> {
+fn at_most<'de, D, T, const MAX: usize>(deserializer: D) -> Result<Vec<T>, D::Error>
+where
+    D: Deserializer<'de>,
+    T: Deserialize<'de>,
+{
+    struct AtMost<T, const MAX: usize>(PhantomData<T>);
+    impl<'de, T: Deserialize<'de>, const MAX: usize> Visitor<'de> for AtMost<T, MAX> {
         type Value = Vec<T>;
 
         fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            write!(f, "at most {SEATS_MAX} seats")
+            write!(f, "at most {MAX} entries")
         }
 
         fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Vec<T>, A::Error> {
-            let mut seats = Vec::new();
-            while let Some(seat) = list.next_element()? {
-                if seats.len() == SEATS_MAX {
-                    return Err(A::Error::invalid_length(SEATS_MAX + 1, &self));
+            let mut entries = Vec::new();
+            while let Some(entry) = list.next_element()? {
+                if entries.len() == MAX {
+                    return Err(A::Error::invalid_length(MAX + 1, &self));
                 }
-                seats.push(seat);
+                entries.push(entry);
             }
-            Ok(seats)
+            Ok(entries)
         }
     }
-    deserializer.deserialize_seq(OnePerSeat(PhantomData))
+    deserializer.deserialize_seq(AtMost::<T, MAX>(PhantomData))
 }
 
 impl ToServer {
@@ -204,6 +263,14 @@ pub fn samples() -> Vec<(&'static str, Vec<u8>)> {
         streak_longest: 4,
     };
     let welcome = |place| ToClient::Welcome { match_id: MatchId(7), place, seats: 4, rules_hash: 9 };
+    let missed = [
+        Missed::RoundStarted { number: 2 },
+        Missed::ShipDestroyed { victim: Seat(1), by: Seat(0), assists: 4 },
+        Missed::RoundWon { winner: Seat(3) },
+        Missed::RoundDrawn,
+        Missed::MatchWon { winner: Some(Seat(2)) },
+    ];
+    let missed = missed.map(|what| MissedEvent { tick: Tick(300), what }).to_vec();
     let to_server = [
         ("ToServer::Ready", ToServer::Ready { fingerprint: 0x0123_4567_89ab_cdef, snapshots_per_s: 30 }),
         ("ToServer::Leave", ToServer::Leave),
@@ -214,6 +281,10 @@ pub fn samples() -> Vec<(&'static str, Vec<u8>)> {
         ("ToClient::Roster", ToClient::Roster { seats: roster }),
         ("ToClient::Result", ToClient::Result { winner: Some(1), seats: vec![result] }),
         ("ToClient::Closing", ToClient::Closing { reason: CloseReason::ShuttingDown }),
+        (
+            "ToClient::Missed",
+            ToClient::Missed { since_tick: Tick(90), through_tick: Tick(400), events: missed, complete: true },
+        ),
     ];
     let up = to_server.into_iter().filter_map(|(name, message)| Some((name, message.encode().ok()?)));
     let down = to_client.into_iter().filter_map(|(name, message)| Some((name, message.encode().ok()?)));

@@ -27,6 +27,9 @@ pub const DATAGRAM_BYTES_MAX: usize = 1150;
 pub const MESSAGE_BYTES_MAX: usize = 1100;
 /// A control message from a client at most; the longest one there is has 13 bytes.
 pub const CLIENT_MESSAGE_BYTES_MAX: usize = 64;
+/// Events in [`message::ToClient::Missed`] at most: as many as fit a control message (a test holds it). A match of four
+/// has about 60 in all.
+pub const MISSED_EVENTS_MAX: usize = 96;
 /// What decoding one datagram or message may allocate at most (a view is a value; only names allocate).
 pub const DECODE_BYTES_MAX: usize = 8 * 1024;
 

@@ -77,6 +77,12 @@ impl Server {
         }
     }
 
+    pub fn reconnect(&mut self) {
+        self.renet.remove_connection(CLIENT);
+        self.renet.add_connection(CLIENT);
+        (self.ready, self.acknowledged) = (false, Tick(0));
+    }
+
     pub fn say(&mut self, message: &ToClient) {
         self.renet.send_message(CLIENT, CONTROL_CHANNEL, message.encode().unwrap());
     }
@@ -267,6 +273,15 @@ impl Stage {
         stage.play(300);
         assert_eq!(stage.session.view().unwrap().round.phase, Phase::Live);
         stage
+    }
+
+    /// Both ends begin a new connection; what is under way on the old one is gone.
+    pub fn rejoin(&mut self) {
+        self.session.rejoin(Link::Bare, self.now);
+        self.server.reconnect();
+        (self.up.under_way, self.down.under_way) = Default::default();
+        self.server_speaks = true;
+        self.events.clear();
     }
 
     pub fn play(&mut self, ticks: u32) {

@@ -1,0 +1,216 @@
+//! Promise: whoever loses the connection comes back to the same seat and hears what happened; nobody ever has two links.
+//!
+//! The shard's real `App` and real sessions over conditioned links, in virtual time.
+
+use std::collections::HashMap;
+
+use astro_client::session::SessionEvent;
+use astro_server::host::crew::Occupant;
+use astro_server::transport::memory::Carrier;
+use astro_shared::assets::ruleset;
+use astro_shared::link::{Bursts, Faults, Profile, Share};
+use astro_shared::sim::round::Phase;
+use astro_shared::sim::units::{MatchId, Seat, Tick};
+use astro_shared::wire::message::MissedEvent;
+use astro_tests::dice::Dice;
+use astro_tests::stage::{PlayerId, Stage};
+
+const CYCLES: u32 = 1000;
+const MATCHES: usize = 4;
+const SEATS: u8 = 4;
+/// A player who is back flies again within this.
+const BACK_WITHIN_TICKS: u32 = 120;
+
+const NETWORK: Profile = Profile { rtt_ms: 60, jitter_ms: 10, ..Profile::PERFECT };
+
+fn network() -> Profile {
+    let one = Share::percent(1.0);
+    Profile { loss: one, bursts: Bursts { share: one, length_mean: 4 }, duplicate: one, reorder: one, ..NETWORK }
+}
+
+/// How a connection is lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Loss {
+    /// The cable is pulled: nothing gets through, both ends notice only silence.
+    Cut,
+    /// The player's machine sleeps.
+    Silence,
+    /// Another network, another address: the old connection is still alive when the new one comes.
+    NewPort,
+}
+
+/// Where a player is in the present cycle.
+#[derive(Clone, Copy, Debug)]
+enum Fate {
+    Flying { lost_in: u32 },
+    Away { back_in: u32, knew: Tick },
+    Back { since: u32, knew: Tick },
+}
+
+/// Many players who lose their connections again and again, and everything that ever happened to them.
+struct Fleet {
+    stage: Stage,
+    dice: Dice,
+    players: Vec<(PlayerId, Seat, Fate)>,
+    /// What happened in each match, kept by the test itself.
+    log: HashMap<MatchId, Vec<MissedEvent>>,
+    lost: HashMap<Loss, u32>,
+    cycles: u32,
+    missed_events: usize,
+    /// Longest time in ticks from asking for the seat to flying again.
+    slowest_ticks: u32,
+}
+
+impl Fleet {
+    fn new(name: &str, seed: u64) -> Fleet {
+        let mut stage = Stage::with_seed(name, seed);
+        stage.condition_everyone(Carrier::Datagrams, network());
+        let mut fleet = Fleet {
+            stage,
+            dice: Dice::new(seed),
+            players: Vec::new(),
+            log: HashMap::new(),
+            lost: HashMap::new(),
+            cycles: 0,
+            missed_events: 0,
+            slowest_ticks: 0,
+        };
+        (0..MATCHES).for_each(|_| fleet.open());
+        fleet
+    }
+
+    fn open(&mut self) {
+        let match_id = self.stage.open(ruleset("standard").unwrap(), SEATS);
+        for seat in Seat::first(SEATS) {
+            let player = self.stage.join(match_id, &format!("Player {}", seat.0));
+            let fate = self.flying();
+            self.players.push((player, seat, fate));
+        }
+        self.log.insert(match_id, Vec::new());
+    }
+
+    fn flying(&mut self) -> Fate {
+        Fate::Flying { lost_in: self.dice.within(30..240) as u32 }
+    }
+
+    fn play(&mut self) {
+        self.stage.play(1);
+        let mut over = Vec::new();
+        for (match_id, log) in &mut self.log {
+            log.extend(self.stage.lasting_events(*match_id));
+            if self.stage.phase(*match_id).is_none_or(|phase| phase == Phase::MatchOver) {
+                over.push(*match_id);
+            }
+        }
+        let [links, connected, held] = self.stage.links();
+        assert!(links == held && connected == held, "{links} links, {connected} connected, {held} seats with a link");
+        for index in 0..self.players.len() {
+            self.step(index);
+        }
+        for match_id in over {
+            self.log.remove(&match_id);
+            let stage = &self.stage;
+            self.players.retain(|(player, ..)| stage.player(*player).match_id != match_id);
+            self.open();
+        }
+    }
+
+    fn step(&mut self, index: usize) {
+        let (player, seat, fate) = self.players[index];
+        let knew = self.stage.player(player).session.view().map_or(Tick(0), |view| view.round.tick);
+        self.players[index].2 = match fate {
+            Fate::Flying { lost_in: 0 } => self.lose(player, knew),
+            Fate::Flying { lost_in } => Fate::Flying { lost_in: lost_in - 1 },
+            Fate::Away { back_in: 0, knew } => {
+                self.stage.come_back(player).expect("the seat is still the player's");
+                Fate::Back { since: 0, knew }
+            }
+            Fate::Away { back_in, knew } => Fate::Away { back_in: back_in - 1, knew },
+            Fate::Back { since, knew } if self.is_back(player, seat) => {
+                self.check_missed(player, knew);
+                self.slowest_ticks = self.slowest_ticks.max(since);
+                self.cycles += 1;
+                self.flying()
+            }
+            Fate::Back { since, knew } => {
+                assert!(
+                    since < BACK_WITHIN_TICKS,
+                    "{player:?} is not back after {since} ticks: {}",
+                    self.state(player, seat)
+                );
+                Fate::Back { since: since + 1, knew }
+            }
+        };
+    }
+
+    fn lose(&mut self, player: PlayerId, knew: Tick) -> Fate {
+        let how = self.dice.pick(&[Loss::Cut, Loss::Silence, Loss::NewPort]);
+        *self.lost.entry(how).or_default() += 1;
+        match how {
+            Loss::Cut => self.stage.cut(player),
+            Loss::Silence => self.stage.freeze(player),
+            Loss::NewPort => {}
+        }
+        // Some are back before the server notices, some after it has closed their link.
+        let back_in = if how == Loss::NewPort { 0 } else { self.dice.within(5..600) as u32 };
+        Fate::Away { back_in, knew }
+    }
+
+    /// Whether the player flies the same seat again, over the new link, and has been told what was missed.
+    fn is_back(&mut self, player: PlayerId, seat: Seat) -> bool {
+        let (match_id, link) = (self.stage.player(player).match_id, self.stage.player(player).link);
+        let session = &self.stage.player(player).session;
+        assert!(!session.is_closed(), "{:?}", self.stage.ended(player));
+        assert!(session.seat().is_none_or(|now| now == seat), "another seat");
+        let told = session.missed().is_some();
+        let flies = self.stage.seat(match_id, seat) == Some((Occupant::Player, false));
+        told && flies && self.stage.link(match_id, seat) == Some(link)
+    }
+
+    fn state(&mut self, player: PlayerId, seat: Seat) -> String {
+        let match_id = self.stage.player(player).match_id;
+        let (host, link) = (self.stage.seat(match_id, seat), self.stage.link(match_id, seat));
+        let round = self.stage.round(match_id);
+        let known = self.stage.player(player);
+        let session = &known.session;
+        format!(
+            "{:?} {host:?}, {:?}, link {}, told {}, {:?}, view {:?}, {round:?}, {:?}",
+            known.link,
+            session.welcome(),
+            link == Some(known.link),
+            session.missed().is_some(),
+            known.events,
+            session.view().map(|view| view.round.tick),
+            session.statistics(),
+        )
+    }
+
+    fn check_missed(&mut self, player: PlayerId, knew: Tick) {
+        let known = self.stage.player(player);
+        let missed = known.session.missed().expect("told");
+        assert!(missed.complete && missed.since <= knew && missed.since < missed.through, "{missed:?}, knew {knew}");
+        let log = self.log[&known.match_id].iter().copied();
+        let expected: Vec<_> = log.filter(|event| event.tick > missed.since && event.tick <= missed.through).collect();
+        assert_eq!(missed.events, expected);
+        assert_eq!(known.events.iter().filter(|event| **event == SessionEvent::Missed).count(), 1);
+        self.missed_events += expected.len();
+    }
+}
+
+#[test]
+fn a_thousand_lost_connections_cost_no_seat_and_leave_no_ghost() {
+    let mut fleet = Fleet::new("thousand", 17);
+    while fleet.cycles < CYCLES {
+        fleet.play();
+    }
+    let Fleet { stage, lost, missed_events, slowest_ticks, .. } = &fleet;
+    println!(
+        "{lost:?}, {missed_events} events told later, slowest {slowest_ticks} ticks, {:?}",
+        stage.network.faults()
+    );
+    assert!(lost.len() == 3 && lost.values().all(|count| *count > CYCLES / 5), "{lost:?}");
+    assert!(*missed_events > 300, "{missed_events}");
+    assert_eq!(stage.mismatches(), 0);
+    let Faults { lost, lost_in_bursts, duplicated, reordered, jittered, .. } = stage.network.faults();
+    assert!([lost, lost_in_bursts, duplicated, reordered, jittered].iter().all(|count| *count > 1000));
+}
