@@ -5,6 +5,7 @@
 
 pub mod dice;
 pub mod pilots;
+pub mod protocol;
 pub mod recording;
 pub mod replay_file;
 pub mod scene;

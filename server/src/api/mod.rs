@@ -14,7 +14,7 @@ mod matches;
 mod ops;
 pub mod peer;
 pub mod play;
-mod quickplay;
+pub mod quickplay;
 mod results;
 pub mod serve;
 

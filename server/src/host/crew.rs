@@ -28,7 +28,7 @@ pub const GIVE_UP_AFTER: Duration = Duration::from_secs(30);
 /// How long a seat is kept for a ticket that nobody has used yet. Also the life of the ticket.
 pub const CLAIM_TTL: Duration = Duration::from_secs(TICKET_TTL_S);
 /// Inputs further ahead than this are refused: no clock runs that fast.
-const AHEAD_TICKS_MAX: u32 = 32;
+pub const AHEAD_TICKS_MAX: u32 = 32;
 const QUEUE_TICKS: usize = 64;
 
 const _: () = assert!(AHEAD_TICKS_MAX < QUEUE_TICKS as u32, "an accepted input never overwrites an unused one");

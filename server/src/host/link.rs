@@ -28,14 +28,14 @@ use crate::hosts::Hold;
 use crate::transport::{Incoming, LinkId};
 
 /// Resend of an unacknowledged control message, and the poll that lets it happen.
-const RESEND_AFTER: Duration = Duration::from_millis(150);
+pub const RESEND_AFTER: Duration = Duration::from_millis(150);
 const POLL_EVERY: Duration = Duration::from_millis(100);
 /// Between two clock updates of the control connections; each costs 0.3 to 0.5 µs a link.
 const CONTROL_CLOCK_EVERY: Duration = Duration::from_millis(100);
 /// Ticks between two snapshots of a link that wants or can take few: 15 a second.
 const SNAPSHOT_EVERY_TICKS_MAX: u32 = TICKS_PER_SECOND / SLOW_SNAPSHOTS_PER_S as u32;
 /// Hot datagrams that do not decode, after which a link is closed. Honest clients send none.
-const BAD_DATAGRAMS_MAX: u32 = 64;
+pub const BAD_DATAGRAMS_MAX: u32 = 64;
 
 /// One reliable, ordered channel each way.
 pub fn control_config() -> ConnectionConfig {
