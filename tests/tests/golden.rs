@@ -1,5 +1,5 @@
 //! Promise: bytes and hashes are what they were. Whoever changes them means to, and says so by
-//! `UPDATE_GOLDEN=1 cargo test -p astro-tests --test golden`.
+//! `UPDATE_GOLDEN=1 cargo test -p astro-tests --test golden --test protocol` (PROTOCOL.md shows the same bytes).
 
 use std::collections::BTreeSet;
 use std::fmt::Write;
