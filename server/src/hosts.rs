@@ -33,6 +33,11 @@ pub trait Hosts: Send + Sync {
     fn drain(&self, grace: Duration) -> Answer<'_, (), HostError>;
 }
 
+/// Why matches are void when the server is told to stop and they do not end in time.
+pub const VOID_SHUTDOWN: &str = "server shutdown";
+/// Why matches are void whose shard panicked.
+pub const VOID_FAULT: &str = "server fault";
+
 /// Where finished matches go. Idempotent: the match id is the key.
 pub trait Results: Send + Sync {
     /// Stores records; an answer of `Ok` means all of them are durable.
@@ -141,10 +146,14 @@ pub struct MatchRecord {
     /// Length of the match in ticks, waiting included.
     pub ticks: u32,
     pub rounds: u8,
-    /// `None`: equal standings at the top.
+    /// `None`: equal standings at the top, or no result at all.
     pub winner: Option<u8>,
+    /// Why the match ended without a result; then nobody has a placement, and there is no replay.
+    /// Absent in records of matches with one, which are as they were before there was this field.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub void: Option<String>,
     pub seats: Vec<SeatRecord>,
-    /// The replay file, byte for byte.
+    /// The replay file, byte for byte. Empty when there is none.
     pub replay: Vec<u8>,
 }
 
@@ -156,7 +165,8 @@ pub struct SeatRecord {
     pub pilot: bool,
     /// The player was gone at the end.
     pub left: bool,
-    pub placement: u8,
+    /// `None` in a match that ended without a result.
+    pub placement: Option<u8>,
     pub rounds_won: u8,
     pub kills: u8,
     pub deaths: u8,

@@ -6,12 +6,15 @@
 pub mod api;
 pub mod assets;
 pub mod config;
+pub mod console;
+pub mod demos;
 pub mod directory;
 pub mod host;
 pub mod hosts;
 pub mod priority;
 pub mod records;
 pub mod replay_command;
+pub mod shutdown;
 pub mod store;
 pub mod telemetry;
 pub mod transport;

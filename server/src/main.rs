@@ -6,8 +6,7 @@
 //! *Invariant:* shards get the cores: everything asynchronous runs on few threads that yield to them.
 //! Start reading at [`serve`].
 
-use std::future::pending;
-use std::io::{self, Write};
+use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -16,39 +15,32 @@ use std::time::Duration;
 
 use astro_server::api::play::Origins;
 use astro_server::api::{self, Api};
-use astro_server::assets::{DEFAULT_RULES, Rulebook, RulebookError};
+use astro_server::assets::{Rulebook, RulebookError};
 use astro_server::config::{
     self, Arguments, Config, ConfigError, DataFolder, Flags, FleetKey, FolderError, LayerError, Loaded, ReplayCommand,
     Subcommands,
 };
+use astro_server::console::{say, welcome};
+use astro_server::demos;
 use astro_server::directory::Directory;
 use astro_server::host::spool::{Recovery, Spool, SpoolError};
 use astro_server::host::{Host, HostConfig, HostStartError};
-use astro_server::hosts::{HostError, Hosts, MatchOrder};
+use astro_server::hosts::Hosts;
 use astro_server::priority;
 use astro_server::replay_command;
+use astro_server::shutdown::{Shutdown, Signals};
 use astro_server::store::{Store, StoreError};
 use astro_server::telemetry::{Metrics, SpoolState, start_logging};
 use astro_server::transport::websocket::SocketLimits;
-use astro_shared::sim::units::MatchId;
 use clap::Parser;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
-use tokio::task::JoinHandle;
 use tracing::{error, info, warn};
-use uuid::Uuid;
 
 /// UDP sockets of a shard, 256 links each: twice what a core has been seen to carry at 60 ticks a second.
 const LANES_PER_SHARD: usize = 8;
-/// Seats of a demo match.
-const DEMO_SEATS: u8 = 4;
-/// How long results may take into the store at the end; what is left stays in the spool for the next start.
-const FLUSH_WITHIN: Duration = Duration::from_secs(5);
-/// The same after a second signal.
-const HURRIED_FLUSH_WITHIN: Duration = Duration::from_secs(1);
 
 /// Why the server did not start, in one line.
 #[derive(Debug, thiserror::Error)]
@@ -194,7 +186,7 @@ async fn serve(config: Config, runtime: tokio::runtime::Handle) -> Result<(), St
     let (stop_http, stopped) = watch::channel(false);
     let routes = api::routes(Arc::clone(&api));
     let server = tokio::spawn(async move { api::serve::serve(listener, routes, &limits, metrics, stopped).await });
-    let demos = open_demos(host.as_ref(), &rulebook, config.demo).await;
+    let demos = demos::open(host.as_ref(), &rulebook, config.demo).await;
     say(&welcome(&config, http, &host.udp_addresses(), demos));
 
     signals.next().await;
@@ -219,137 +211,6 @@ fn report(recovery: &Recovery) {
     }
 }
 
-/// Opens the demo matches; answers how many there are.
-async fn open_demos(host: &Host, rulebook: &Rulebook, wanted: usize) -> usize {
-    let Some(ruleset) = rulebook.named(DEFAULT_RULES) else { return 0 };
-    for opened in 0..wanted {
-        let order = MatchOrder {
-            match_id: MatchId(Uuid::now_v7().as_u128()),
-            seats: DEMO_SEATS,
-            ruleset: Arc::clone(ruleset),
-            fill_after: Duration::ZERO,
-            demo: true,
-        };
-        if let Err(error) = host.allocate(order).await {
-            warn!(%error, opened, wanted, "no room for more demo matches");
-            return opened;
-        }
-    }
-    wanted
-}
-
-/// What somebody who has just started the server wants to know.
-fn welcome(config: &Config, http: SocketAddr, udp: &[SocketAddr], demos: usize) -> String {
-    let server = if http == SocketAddr::from(([127, 0, 0, 1], 8080)) {
-        String::new()
-    } else {
-        format!(" --server http://{http}")
-    };
-    format!(
-        "Astro Party {version}\n\
-         \x20 HTTP    http://{http}\n\
-         \x20 UDP     {udp}\n\
-         \x20 data    {data}\n\
-         \x20 shards  {shards}, demo matches {demos}\n{load_test}\
-         Try next, in a second terminal:\n\
-         \x20 cargo bots -- --matches 25 --seconds 20{server}\n\
-         \x20 curl http://{http}/v1/matches\n\
-         Ctrl-C ends it.",
-        version = env!("CARGO_PKG_VERSION"),
-        udp = ranges(udp),
-        data = config.data.display(),
-        shards = config.shards,
-        load_test = if config.load_test { LOAD_TEST } else { "" },
-    )
-}
-
-/// The welcome's line for a server without the limits that keep one address from taking everything.
-const LOAD_TEST: &str = "\x20 LOAD TEST: one address may take every seat and connection; not for the public\n";
-
-/// Addresses with runs of ports drawn together: `127.0.0.1:9000-9007`.
-fn ranges(addresses: &[SocketAddr]) -> String {
-    let mut runs: Vec<(SocketAddr, u16)> = Vec::new();
-    for address in addresses {
-        match runs.last_mut() {
-            Some((first, last)) if first.ip() == address.ip() && last.checked_add(1) == Some(address.port()) => {
-                *last = address.port();
-            }
-            _ => runs.push((*address, address.port())),
-        }
-    }
-    let text = |(first, last): &(SocketAddr, u16)| {
-        if first.port() == *last { first.to_string() } else { format!("{first}-{last}") }
-    };
-    runs.iter().map(text).collect::<Vec<_>>().join(" ")
-}
-
-/// What has to be ended, in the order in which it is.
-struct Shutdown {
-    api: Arc<Api>,
-    host: Arc<Host>,
-    spool: Spool,
-    delivery: JoinHandle<()>,
-    stop_http: watch::Sender<bool>,
-    server: JoinHandle<()>,
-    store: Store,
-}
-
-impl Shutdown {
-    /// Not ready, matches drained, results delivered, threads and connections ended.
-    async fn run(self, grace: Duration, mut signals: Signals) {
-        self.api.drain();
-        let players = self.host.players();
-        let grace = if players == 0 { Duration::ZERO } else { grace };
-        if players > 0 {
-            say(&format!("Waiting up to {} s for {players} players; once more to hurry.", grace.as_secs()));
-        }
-        let hurried = tokio::select! {
-            drained = self.host.drain(grace) => { note(drained); false }
-            () = signals.next() => { note(self.host.drain(Duration::ZERO).await); true }
-        };
-        if !self.spool.flush(if hurried { HURRIED_FLUSH_WITHIN } else { FLUSH_WITHIN }).await {
-            warn!(results = self.spool.depth(), "results stay in the spool until the next start");
-        }
-        self.host.stop();
-        self.host.gate().closed().await;
-        self.delivery.abort();
-        self.spool.close();
-        // Fails only when the server has ended already.
-        let _ = self.stop_http.send(true);
-        let _ = self.server.await;
-        self.store.close().await;
-    }
-}
-
-fn note(drained: Result<(), HostError>) {
-    if let Err(error) = drained {
-        warn!(%error, "the matches could not be drained");
-    }
-}
-
-/// Ctrl-C and SIGTERM, which mean the same.
-struct Signals {
-    interrupt: Signal,
-    terminate: Signal,
-}
-
-impl Signals {
-    fn new() -> io::Result<Signals> {
-        Ok(Signals { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
-    }
-
-    async fn next(&mut self) {
-        let told = tokio::select! {
-            told = self.interrupt.recv() => told,
-            told = self.terminate.recv() => told,
-        };
-        // `None` would mean that no further signal can come.
-        if told.is_none() {
-            pending::<()>().await;
-        }
-    }
-}
-
 /// The runtime of everything that is not a shard. Threads inherit the niceness of the thread that makes them,
 /// so one made only for this hands it to all of them, and to those that they make.
 fn service_runtime() -> io::Result<Runtime> {
@@ -370,9 +231,4 @@ fn raise_file_limit() {
     if let Err(error) = raised {
         warn!(%error, "cannot raise the limit of open files");
     }
-}
-
-/// A line for the person who started the program; a closed pipe is no reason to end it.
-fn say(line: &str) {
-    let _ = writeln!(io::stdout(), "{line}");
 }

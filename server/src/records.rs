@@ -10,8 +10,11 @@ use sha2::{Digest, Sha256};
 
 use crate::hosts::MatchRecord;
 
-/// Layout of a body. A reader refuses any other; raise it when the header loses or renames a field.
+/// Layout of a body. A reader refuses others than these two; raise both when the header loses or renames a field.
 const VERSION: u8 = 1;
+/// Of a match that ended without a result. Not the same number, since older programs know only results and would store
+/// this as one.
+const VOID_VERSION: u8 = 2;
 /// Version byte and header length.
 const PREFIX_BYTES: usize = 5;
 /// A body at most. An hour of eight seats is about 3 MB before compression; four times that is a mistake of ours.
@@ -24,7 +27,7 @@ pub const BATCH_BYTES_MAX: usize = BODY_BYTES_MAX;
 /// These bytes are not a record.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RecordError {
-    #[error("the record has version {0}, this program reads {VERSION}")]
+    #[error("the record has version {0}, this program reads {VERSION} and {VOID_VERSION}")]
     Version(u8),
     #[error("the record ends early")]
     Truncated,
@@ -40,7 +43,7 @@ pub fn encode(record: &MatchRecord) -> Vec<u8> {
     // Strings, integers and lists of them always serialize; an empty header would be refused by `decode`.
     let header = serde_json::to_vec(&header).unwrap_or_default();
     let mut body = Vec::with_capacity(PREFIX_BYTES + header.len() + record.replay.len());
-    body.push(VERSION);
+    body.push(if record.void.is_some() { VOID_VERSION } else { VERSION });
     body.extend_from_slice(&(header.len() as u32).to_le_bytes());
     body.extend_from_slice(&header);
     body.extend_from_slice(&record.replay);
@@ -53,7 +56,7 @@ pub fn encode(record: &MatchRecord) -> Vec<u8> {
 /// When it is not one, or one of another version.
 pub fn decode(body: &[u8]) -> Result<MatchRecord, RecordError> {
     let (version, rest) = body.split_first().ok_or(RecordError::Truncated)?;
-    if *version != VERSION {
+    if ![VERSION, VOID_VERSION].contains(version) {
         return Err(RecordError::Version(*version));
     }
     let (header, replay) = split_prefixed(rest)?;
@@ -113,7 +116,7 @@ pub(crate) mod tests {
             name: name.into(),
             pilot: placement == 2,
             left: false,
-            placement,
+            placement: Some(placement),
             rounds_won: 2 - placement,
             kills: 3,
             deaths: 1,
@@ -134,9 +137,27 @@ pub(crate) mod tests {
             ticks: 900,
             rounds: 1,
             winner: Some(0),
+            void: None,
             seats: vec![seat("Żółw \"quoted\"", 1), seat("pilot", 2)],
             replay: (0..200u32).map(|byte| (byte as u128 * 31 + number) as u8).collect(),
         }
+    }
+
+    /// The same match, ended without a result.
+    pub(crate) fn void_record(number: u128) -> MatchRecord {
+        let mut void =
+            MatchRecord { void: Some("server shutdown".into()), winner: None, replay: Vec::new(), ..record(number) };
+        void.seats.iter_mut().for_each(|seat| seat.placement = None);
+        void
+    }
+
+    #[test]
+    fn a_match_without_a_result_has_a_version_of_its_own_and_one_with_a_result_is_as_ever() {
+        let (result, void) = (encode(&record(5)), encode(&void_record(5)));
+        assert_eq!((result[0], void[0]), (1, 2));
+        assert_eq!(decode(&void), Ok(void_record(5)));
+        // What programs wrote before there were voids: spools of that time are read, and repeated deliveries match.
+        assert_eq!(body_sha256(&result)[..4], [0x40, 0xed, 0x15, 0x70]);
     }
 
     #[test]

@@ -73,11 +73,13 @@ pub struct MatchSummary {
     pub ended_ms: u64,
     pub ticks: u32,
     pub rounds: u8,
-    /// Seat of the winner; null when the top places are equal.
+    /// Seat of the winner; null when the top places are equal, or there is no result.
     pub winner: Option<u8>,
+    /// Why the match ended without a result; null when it has one.
+    pub void: Option<String>,
     pub seats: Vec<SeatSummary>,
-    /// Where the replay can be downloaded.
-    pub replay: String,
+    /// Where the replay can be downloaded; null without a result.
+    pub replay: Option<String>,
 }
 
 /// One seat of a finished match.
@@ -87,7 +89,8 @@ pub struct SeatSummary {
     pub name: String,
     pub pilot: bool,
     pub left: bool,
-    pub placement: u8,
+    /// Null without a result.
+    pub placement: Option<u8>,
     pub rounds_won: u8,
     pub kills: u8,
     pub deaths: u8,

@@ -88,7 +88,16 @@ impl Service {
 
     /// Ctrl-C, and the exit it leads to.
     pub fn interrupt(&mut self) -> ExitStatus {
-        kill(Pid::from_raw(self.child.id() as i32), Signal::SIGINT).expect("signal");
+        self.signal(Signal::SIGINT);
+        self.exit()
+    }
+
+    pub fn signal(&self, signal: Signal) {
+        kill(Pid::from_raw(self.child.id() as i32), signal).expect("signal");
+    }
+
+    /// Waits for the program's end.
+    pub fn exit(&mut self) -> ExitStatus {
         self.child.wait().expect("wait")
     }
 

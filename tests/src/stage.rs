@@ -370,11 +370,21 @@ impl Stage {
         self.app.world().resource::<Matches>().count()
     }
 
+    /// Records that are not delivered yet, those still being made included.
+    pub fn records_waiting(&self) -> usize {
+        self.spool.depth()
+    }
+
     /// The replay of a match that is over, as it would reach the store.
     pub fn replay_of(&mut self, match_id: MatchId) -> Replay {
+        Replay::read(&self.record_of(match_id).replay).expect("a replay")
+    }
+
+    /// The record of a match that is over, as it would reach the store.
+    pub fn record_of(&mut self, match_id: MatchId) -> MatchRecord {
         let (sender, mut records) = tokio::sync::mpsc::unbounded_channel();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-        let record = runtime.block_on(async {
+        runtime.block_on(async {
             let delivery = self.spool.deliver_to(Arc::new(Capture(sender)));
             tokio::pin!(delivery);
             loop {
@@ -383,8 +393,7 @@ impl Stage {
                     Some(record) = records.recv() => if record.match_id == match_id { break record },
                 }
             }
-        });
-        Replay::read(&record.replay).expect("a replay")
+        })
     }
 
     /// State hashes that did not agree, over all players.

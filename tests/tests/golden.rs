@@ -56,7 +56,7 @@ macro_rules! variants {
 }
 
 variants!(TO_SERVER, to_server, ToServer: Ready Leave);
-variants!(TO_CLIENT, to_client, ToClient: Welcome Roster Result Closing Missed);
+variants!(TO_CLIENT, to_client, ToClient: Welcome Roster Result Closing Missed ShuttingDown);
 variants!(EVENTS, event_name, Event: ShotFired ShipHit ShipDestroyed RoundStarted RoundWon RoundDrawn MatchWon);
 variants!(PLACES, place_name, Place: Seat Spectator);
 variants!(BASELINES, baseline_name, Baseline: Absolute After);

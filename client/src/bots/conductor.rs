@@ -419,6 +419,7 @@ impl<'o> Conductor<'o> {
             datagrams_refused: whole.datagrams_refused,
             datagrams_unsent: self.fleet.unsent(),
             disconnects: self.fleet.disconnects().clone(),
+            shutdown_notices: whole.shutdown_notices,
             bots_cpu_share: window.map(|window| rounded(window.process_share, 4)),
             bots_main_cpu_share: window.map(|window| rounded(window.thread_share, 4)),
             bots_slots_late_share: window.map(|window| rounded(window.slots_late_share, 5)),

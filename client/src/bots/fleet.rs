@@ -169,6 +169,7 @@ impl Fleet {
             SessionEvent::Connected
             | SessionEvent::RosterChanged
             | SessionEvent::Missed
+            | SessionEvent::ShuttingDown
             | SessionEvent::Closed { .. } => {}
         }
     }

@@ -134,7 +134,7 @@ impl Ledger {
     pub fn on_stored(&mut self, number: usize, stored: &MatchSummary) -> bool {
         let played = &mut self.matches[number];
         let agrees = played.result.as_ref().is_some_and(|told| {
-            let placements = told.seats.iter().map(|seat| seat.placement);
+            let placements = told.seats.iter().map(|seat| Some(seat.placement));
             told.winner == stored.winner && placements.eq(stored.seats.iter().map(|seat| seat.placement))
         });
         played.contradicted |= !agrees;
@@ -223,7 +223,7 @@ mod tests {
             name: String::new(),
             pilot: false,
             left: false,
-            placement: *placement,
+            placement: Some(*placement),
             rounds_won: 0,
             kills: 0,
             deaths: 0,
@@ -244,8 +244,9 @@ mod tests {
             ticks: 0,
             rounds: 0,
             winner: Some(0),
+            void: None,
             seats: seats.collect(),
-            replay: String::new(),
+            replay: None,
         }
     }
 

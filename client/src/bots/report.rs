@@ -48,6 +48,8 @@ pub struct Report {
     pub datagrams_refused: u64,
     pub datagrams_unsent: u64,
     pub disconnects: BTreeMap<&'static str, u64>,
+    /// Sessions that were told that the server is going down.
+    pub shutdown_notices: u64,
     /// CPU time over wall time in the window: the whole process, and the thread that drives the bots.
     pub bots_cpu_share: Option<f64>,
     pub bots_main_cpu_share: Option<f64>,
@@ -156,6 +158,9 @@ impl Report {
         let reasons: Vec<String> = self.disconnects.iter().map(|(reason, count)| format!("{reason} {count}")).collect();
         let reasons = if reasons.is_empty() { "none".into() } else { reasons.join("   ") };
         writeln!(f, "disconnects {reasons}")?;
+        if self.shutdown_notices > 0 {
+            writeln!(f, "shutdown    told to {} sessions", self.shutdown_notices)?;
+        }
         let Report { datagrams_refused, datagrams_unsent, .. } = self;
         if datagrams_refused + datagrams_unsent > 0 {
             writeln!(f, "datagrams   {datagrams_refused} refused   {datagrams_unsent} could not be sent")?;
@@ -217,6 +222,7 @@ pub(super) mod tests {
             datagrams_refused: 0,
             datagrams_unsent: 0,
             disconnects: BTreeMap::from([("dropped", 2)]),
+            shutdown_notices: 0,
             bots_cpu_share: Some(0.25),
             bots_main_cpu_share: Some(0.2),
             bots_slots_late_share: Some(0.0),

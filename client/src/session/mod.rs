@@ -69,6 +69,8 @@ pub struct Session {
     missed: Option<MissedEvents>,
     roster: Vec<RosterSeat>,
     result: Option<MatchResult>,
+    /// When the server will be gone, as it says.
+    shutdown_at: Option<Duration>,
     /// Runs from the first snapshot on.
     clock: Option<TickClock>,
     inputs: InputQueue,
@@ -138,6 +140,8 @@ pub enum SessionEvent {
     Missed,
     /// The match is over and its record safe: see [`Session::result`].
     Result,
+    /// The server is going down: see [`Session::shutdown_at`].
+    ShuttingDown,
     /// The last event.
     Closed {
         reason: Ended,
@@ -207,6 +211,7 @@ impl Session {
             missed: None,
             roster: Vec::new(),
             result: None,
+            shutdown_at: None,
             clock: None,
             inputs: InputQueue::new(now),
             acknowledge: false,
@@ -356,6 +361,11 @@ impl Session {
         self.result.as_ref()
     }
 
+    /// When the server will be gone, as it said last.
+    pub fn shutdown_at(&self) -> Option<Duration> {
+        self.shutdown_at
+    }
+
     pub fn statistics(&self) -> &Statistics {
         &self.statistics
     }
@@ -405,7 +415,7 @@ impl Session {
         while self.state != State::Closed
             && let Some(message) = self.control.poll_message()
         {
-            self.on_message(message);
+            self.on_message(message, now);
         }
         if self.state != State::Closed && self.control.is_broken() {
             self.close(Ended::Misbehaved);
@@ -413,7 +423,7 @@ impl Session {
         true
     }
 
-    fn on_message(&mut self, message: Result<ToClient, WireError>) {
+    fn on_message(&mut self, message: Result<ToClient, WireError>, now: Duration) {
         match message {
             Ok(ToClient::Welcome { match_id, place, seats, rules_hash }) => {
                 self.on_welcome(Welcome { match_id, place, seats, rules_hash });
@@ -434,6 +444,13 @@ impl Session {
             {
                 self.missed = Some(MissedEvents { since: since_tick, through: through_tick, events, complete });
                 self.events.push_back(SessionEvent::Missed);
+            }
+            Ok(ToClient::ShuttingDown { seconds_left }) => {
+                let at = now + Duration::from_secs(u64::from(seconds_left));
+                if self.shutdown_at.replace(at).is_none() {
+                    self.statistics.shutdown_notices += 1;
+                    self.events.push_back(SessionEvent::ShuttingDown);
+                }
             }
             Ok(ToClient::Closing { reason }) => self.close(Ended::Server(reason)),
             // Reliable messages depend on each other: after one that makes no sense nothing else can.

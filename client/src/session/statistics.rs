@@ -85,6 +85,8 @@ pub struct Statistics {
     /// Snapshots that reported inputs in time, and too late.
     pub margins_in_time: u64,
     pub margins_late: u64,
+    /// Sessions that were told that the server is going down.
+    pub shutdown_notices: u64,
     /// From sampling an input to the first snapshot that says the server has it.
     pub input_to_ack: Histogram,
 }
@@ -111,6 +113,7 @@ impl Statistics {
         wide(&mut self.datagrams_refused, other.datagrams_refused);
         wide(&mut self.margins_in_time, other.margins_in_time);
         wide(&mut self.margins_late, other.margins_late);
+        wide(&mut self.shutdown_notices, other.shutdown_notices);
         self.input_to_ack.zip(&other.input_to_ack, narrow);
     }
 }

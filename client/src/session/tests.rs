@@ -258,6 +258,21 @@ fn results_and_the_reason_of_the_end_come_through() {
 }
 
 #[test]
+fn that_the_server_goes_down_is_told_with_the_time_and_once() {
+    let mut stage = Stage::flying();
+    stage.server.say(&ToClient::ShuttingDown { seconds_left: 30 });
+    stage.play(30);
+    let at = stage.session.shutdown_at().expect("told");
+    assert!(at > stage.now + Duration::from_secs(29) && at <= stage.now + Duration::from_secs(30), "{at:?}");
+    assert!(!stage.session.is_closed(), "the match goes on");
+    stage.server.say(&ToClient::ShuttingDown { seconds_left: 1 });
+    stage.play(30);
+    assert!(stage.session.shutdown_at().is_some_and(|sooner| sooner < at), "the newest time counts");
+    assert_eq!(stage.events.iter().filter(|event| **event == SessionEvent::ShuttingDown).count(), 1);
+    assert_eq!(stage.session.statistics().shutdown_notices, 1);
+}
+
+#[test]
 fn a_spectator_sends_acknowledgements_at_the_rate_of_snapshots_and_no_inputs_and_agrees_on_every_hash() {
     let mut stage = Stage::watching(600);
     stage.play(1200);

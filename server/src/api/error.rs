@@ -60,6 +60,8 @@ pub enum ApiError {
     UnknownMatch,
     #[error("the match is still running")]
     NotFinished,
+    #[error("the match ended without a result and has no replay")]
+    NoReplay,
     #[error("no rules here have this hash; the replay of a match contains its own")]
     UnknownHash,
     #[error("there is nothing at this address; GET / lists what there is")]
@@ -133,6 +135,7 @@ impl ApiError {
             ApiError::Unauthorized => (S::UNAUTHORIZED, "unauthorized"),
             ApiError::UnknownMatch | ApiError::Host(HostError::NoSuchMatch) => (S::NOT_FOUND, "unknown_match"),
             ApiError::NotFinished => (S::NOT_FOUND, "not_finished"),
+            ApiError::NoReplay => (S::NOT_FOUND, "no_replay"),
             ApiError::UnknownHash => (S::NOT_FOUND, "unknown_hash"),
             ApiError::NotFound => (S::NOT_FOUND, "not_found"),
             ApiError::MethodNotAllowed => (S::METHOD_NOT_ALLOWED, "method_not_allowed"),

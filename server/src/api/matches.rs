@@ -55,7 +55,10 @@ pub(super) async fn get_replay(
     State(api): State<Arc<Api>>,
     Checked(Path(match_id)): Checked<Path<MatchId>>,
 ) -> Result<impl IntoResponse, ApiError> {
-    let replay = api.parts.store.replay(match_id).await?.ok_or_else(|| api.not_stored(match_id))?;
+    let Some(replay) = api.parts.store.replay(match_id).await? else {
+        let stored = api.parts.store.match_by_id(match_id).await?;
+        return Err(if stored.is_some() { ApiError::NoReplay } else { api.not_stored(match_id) });
+    };
     let file_name = format!("attachment; filename=\"{match_id}.replay\"");
     let headers =
         [(header::CONTENT_TYPE, "application/octet-stream".to_owned()), (header::CONTENT_DISPOSITION, file_name)];
@@ -84,9 +87,9 @@ impl Api {
 
     fn summary(&self, finished: FinishedMatch) -> MatchSummary {
         let FinishedMatch { match_id, mode, rules, rules_hash, arena, .. } = finished;
-        let FinishedMatch { started_ms, ended_ms, ticks, rounds, winner, .. } = finished;
+        let FinishedMatch { started_ms, ended_ms, ticks, rounds, winner, void, .. } = finished;
         let seats = finished.seats.into_iter().enumerate().map(seat_summary).collect();
-        let replay = format!("{}/v1/matches/{match_id}/replay", self.parts.public_url);
+        let replay = void.is_none().then(|| format!("{}/v1/matches/{match_id}/replay", self.parts.public_url));
         MatchSummary {
             match_id,
             mode,
@@ -98,6 +101,7 @@ impl Api {
             ticks,
             rounds,
             winner,
+            void,
             seats,
             replay,
         }

@@ -408,7 +408,7 @@ fn a_finished_match_can_be_seen_and_its_replay_fetched() {
             (summary.seats[0].name.as_str(), summary.seats[1].seat, summary.winner),
             ("Żółw \"quoted\"", 1, Some(0))
         );
-        assert_eq!(summary.replay, format!("http://party.example{path}/replay"));
+        assert_eq!(summary.replay, Some(format!("http://party.example{path}/replay")));
         let request = Request::get(format!("{path}/replay")).body(Body::empty()).unwrap();
         let (status, headers, body) = stage.send(request).await;
         assert_eq!((status, body), (StatusCode::OK, record(7).replay));

@@ -118,6 +118,8 @@ pub struct Links {
     counts: Vec<usize>,
     promised: HashMap<LinkId, Promise>,
     closing: Vec<(LinkId, CloseReason)>,
+    /// When the server will be gone; what newcomers must be told, too.
+    shutdown_at: Option<Duration>,
     clock: Duration,
     ticket_sweep: Duration,
 }
@@ -131,6 +133,7 @@ impl Links {
             counts: Vec::new(),
             promised: HashMap::new(),
             closing: Vec::new(),
+            shutdown_at: None,
             clock: Duration::ZERO,
             ticket_sweep: Duration::ZERO,
         }
@@ -180,6 +183,19 @@ impl Links {
     /// The same for all of them.
     pub fn close_all(&mut self, reason: CloseReason) {
         self.closing.extend(self.routes.keys().map(|link| (*link, reason)));
+    }
+
+    /// Tells everybody that the server will be gone at a time, and from now on everybody who comes back.
+    pub fn announce_shutdown(&mut self, renet: &mut RenetServer, at: Duration, now: Duration) {
+        self.shutdown_at = Some(at);
+        let links: Vec<LinkId> = self.routes.keys().copied().collect();
+        links.into_iter().for_each(|link| self.tell_of_shutdown(renet, link, now));
+    }
+
+    fn tell_of_shutdown(&mut self, renet: &mut RenetServer, link: LinkId, now: Duration) {
+        let Some(at) = self.shutdown_at else { return };
+        let left = at.saturating_sub(now).as_secs_f64().ceil();
+        self.tell(renet, link, &ToClient::ShuttingDown { seconds_left: left as u32 });
     }
 
     /// Queues a control message; a client that lets 64 KiB pile up is closed.
@@ -312,6 +328,7 @@ impl Receiver<'_, '_, '_> {
         if let Some(result) = &hosted.result {
             self.links.tell(self.renet, link, result);
         }
+        self.links.tell_of_shutdown(self.renet, link, self.now);
     }
 
     /// Hot: inputs for the seat's queue.

@@ -27,11 +27,11 @@ use tokio::sync::oneshot;
 use super::capsule::BlackBox;
 use super::crew::{CLAIM_TTL, Crew, Occupant, Presence};
 use super::link::{Links, Promise};
-use super::record::{Recording, result_message};
+use super::record::{Recording, hand_over_void, result_message};
 use super::replicate::EventRing;
 use super::shard::{Counters, Now, ShardStatus, Transports};
 use crate::directory::Directory;
-use crate::hosts::{Claim, Hold, HostError, MatchOrder, SeatSecret};
+use crate::hosts::{Claim, Hold, HostError, MatchOrder, SeatSecret, VOID_SHUTDOWN};
 use crate::telemetry::{MatchCounts, MatchState};
 use crate::transport::LinkId;
 
@@ -65,9 +65,11 @@ pub enum Command {
     Recorded {
         match_id: MatchId,
     },
-    /// No new matches; demos and matches that have not begun end now.
-    Drain,
-    /// Everything ends now, without results.
+    /// No new matches; demos and matches that have not begun end now, players are told how long the others may go on.
+    Drain {
+        until: Duration,
+    },
+    /// Everything ends now, without results but for those on their way to the disk.
     VoidAll,
     /// Runs between two ticks with the shard's World in hand.
     Inspect(Box<dyn FnOnce(&mut World) + Send>),
@@ -129,6 +131,11 @@ impl Hosted {
             Stage::Playing => MatchState::Playing,
             Stage::Recording | Stage::Over { .. } => MatchState::Finishing,
         }
+    }
+
+    /// Whether there is a result, on disk or on its way there.
+    fn has_result(&self) -> bool {
+        !self.order.demo && matches!(self.stage, Stage::Recording | Stage::Over { .. })
     }
 }
 
@@ -194,12 +201,9 @@ pub fn handle_command(world: &mut World, command: Command) {
         Command::Claim { match_id, claim, hold, reply } => _ = reply.send(self::claim(world, match_id, claim, hold)),
         Command::Void { match_id, reason, reply } => _ = reply.send(void(world, match_id, &reason)),
         Command::Recorded { match_id } => publish_result(world, match_id),
-        Command::Drain => drain(world),
+        Command::Drain { until } => drain(world, until),
         Command::Inspect(look) => look(world),
-        Command::VoidAll => {
-            let ids: Vec<MatchId> = world.resource::<Matches>().by_id.keys().copied().collect();
-            ids.into_iter().for_each(|id| _ = void(world, id, "server shutdown"));
-        }
+        Command::VoidAll => void_all(world),
     }
 }
 
@@ -250,7 +254,8 @@ fn open(world: &mut World, order: MatchOrder) -> Result<(), HostError> {
 fn claim(world: &mut World, match_id: MatchId, claim: Claim, hold: Hold) -> Result<Reservation, HostError> {
     let now = world.resource::<Now>().0;
     let matches = world.resource::<Matches>();
-    if matches.draining {
+    let joins = matches!(claim, Claim::Join { .. });
+    if matches.draining && joins {
         return Err(HostError::Draining);
     }
     let entity = matches.entity(match_id)?;
@@ -286,8 +291,13 @@ fn claim(world: &mut World, match_id: MatchId, claim: Claim, hold: Hold) -> Resu
     Ok(Reservation { seat, secret, link, address, seats_free })
 }
 
+/// Ends a match without a result. One that has its result, even if that is still on its way to the disk, keeps it.
 fn void(world: &mut World, match_id: MatchId, reason: &str) -> Result<(), HostError> {
     let entity = world.resource::<Matches>().entity(match_id)?;
+    if world.get::<Hosted>(entity).is_some_and(Hosted::has_result) {
+        return Err(HostError::NoSuchMatch);
+    }
+    hand_over_void(world, entity, reason);
     let why = if world.resource::<Matches>().draining { CloseReason::ShuttingDown } else { CloseReason::Voided };
     note_void(world, entity, why, reason);
     close(world, entity, why);
@@ -298,7 +308,7 @@ fn void(world: &mut World, match_id: MatchId, reason: &str) -> Result<(), HostEr
 /// that nobody waited for.
 pub(super) fn note_void(world: &mut World, entity: Entity, why: CloseReason, reason: &str) {
     let (Some(hosted), Some(crew)) = (world.get::<Hosted>(entity), world.get::<Crew>(entity)) else { return };
-    if hosted.order.demo || (hosted.stage == Stage::Filling && crew.players() == 0) {
+    if hosted.order.demo || hosted.has_result() || (hosted.stage == Stage::Filling && crew.players() == 0) {
         return;
     }
     let (match_id, players) = (hosted.order.match_id, crew.players());
@@ -306,15 +316,29 @@ pub(super) fn note_void(world: &mut World, entity: Entity, why: CloseReason, rea
     world.resource_mut::<Counters>().voided(why.name());
 }
 
-fn drain(world: &mut World) {
+fn void_all(world: &mut World) {
+    let ids: Vec<MatchId> = world.resource::<Matches>().by_id.keys().copied().collect();
+    ids.into_iter().for_each(|id| _ = void(world, id, VOID_SHUTDOWN));
+    // What is left has a result. Players who know it are sent home; the others are told when the disk answers.
+    let mut query = world.query::<(Entity, &Hosted)>();
+    let over = query.iter(world).filter(|(_, hosted)| matches!(hosted.stage, Stage::Over { .. }));
+    let over: Vec<Entity> = over.map(|(entity, _)| entity).collect();
+    over.into_iter().for_each(|entity| close(world, entity, CloseReason::MatchOver));
+}
+
+fn drain(world: &mut World, until: Duration) {
     world.resource_mut::<Matches>().draining = true;
     let mut query = world.query::<(Entity, &Hosted)>();
     let idle = query.iter(world).filter(|(_, hosted)| hosted.order.demo || hosted.stage == Stage::Filling);
     let idle: Vec<Entity> = idle.map(|(entity, _)| entity).collect();
     for entity in idle {
-        note_void(world, entity, CloseReason::ShuttingDown, "server shutdown");
+        note_void(world, entity, CloseReason::ShuttingDown, VOID_SHUTDOWN);
         close(world, entity, CloseReason::ShuttingDown);
     }
+    let now = world.resource::<Now>().0;
+    world.resource_scope(|world, mut links: Mut<'_, Links>| {
+        links.announce_shutdown(&mut world.resource_mut::<RenetServer>(), until, now);
+    });
 }
 
 /// The record is safe: now the players may know.

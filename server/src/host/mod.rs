@@ -49,6 +49,8 @@ use spool::Spool;
 const NETCODE_TIMEOUT_S: i32 = 8;
 /// How long a caller waits for a shard to answer.
 const ANSWER_WITHIN: Duration = Duration::from_secs(2);
+/// How long a full command queue is waited for when every shard must be told something.
+const TELL_WITHIN: Duration = Duration::from_secs(1);
 
 /// How a host is set up.
 #[derive(Clone, Debug)]
@@ -232,10 +234,16 @@ impl Host {
         self.shards.iter().any(|shard| shard.status.has_matches())
     }
 
-    fn tell_all(&self, command: impl Fn() -> Command) {
-        for shard in &self.shards {
-            if shard.send(command()).is_err() {
-                tracing::warn!("a shard takes no commands");
+    /// Sends a command to every shard, waiting for those whose queue is full.
+    async fn tell_all(&self, command: impl Fn() -> Command) {
+        let deadline = self.clock.now() + TELL_WITHIN;
+        for (index, shard) in self.shards.iter().enumerate() {
+            while shard.send(command()).is_err() {
+                if self.clock.now() >= deadline {
+                    tracing::error!(shard = index, "the shard takes no commands");
+                    break;
+                }
+                tokio::time::sleep(PERIOD).await;
             }
         }
     }
@@ -296,9 +304,10 @@ impl Hosts for Host {
     fn drain(&self, grace: Duration) -> Answer<'_, (), HostError> {
         Box::pin(async move {
             self.draining.store(true, Ordering::Relaxed);
-            self.tell_all(|| Command::Drain);
+            let until = self.clock.now() + grace;
+            self.tell_all(|| Command::Drain { until }).await;
             if !self.wait_until_empty(grace.max(PERIOD * 6)).await {
-                self.tell_all(|| Command::VoidAll);
+                self.tell_all(|| Command::VoidAll).await;
                 self.wait_until_empty(PERIOD * 12).await;
             }
             Ok(())

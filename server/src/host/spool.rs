@@ -33,6 +33,9 @@ pub use writer::{Damage, Recovery, TornTail};
 /// next tick; it takes a disk that hangs and this many matches ending meanwhile.
 pub const QUEUE_RECORDS_MAX: usize = 4096;
 
+/// How long closing waits for records that are still being made. Making one takes a millisecond or two.
+const ANNOUNCED_WITHIN: Duration = Duration::from_millis(1500);
+
 /// Called on the writer's thread once the record is on disk; must not block.
 pub type OnSynced = Box<dyn FnOnce() + Send>;
 
@@ -48,6 +51,12 @@ pub struct SpoolError {
 pub struct Append {
     pub record: MatchRecord,
     pub on_synced: OnSynced,
+}
+
+/// A record that is still being made. While it lives the spool counts it, and closing waits for it, within
+/// [`ANNOUNCED_WITHIN`]. Dropped once the record was appended.
+pub struct Announced {
+    spool: Spool,
 }
 
 /// A handle to the spool. Clones share it; the last one to go closes it.
@@ -86,13 +95,13 @@ struct Shared {
     folder: PathBuf,
     limits: Limits,
     inbox: Mutex<Inbox>,
-    /// Wakes the writer: the inbox has something, or was closed.
+    /// Wakes the writer: the inbox has something, or was closed; and who closes: nothing is announced any more.
     work: Condvar,
     /// On disk, not delivered. One small entry for each such record, so bounded by the disk.
     ready: Mutex<VecDeque<Entry>>,
     /// Wakes the delivery: `ready` has something.
     synced: Notify,
-    /// Records accepted and not yet delivered.
+    /// Records announced or accepted, and not yet delivered.
     depth: watch::Sender<usize>,
     healthy: AtomicBool,
     syncs: AtomicU64,
@@ -105,6 +114,8 @@ struct Inbox {
     appends: VecDeque<Append>,
     /// No more than there were entries in `ready`.
     delivered: Vec<Entry>,
+    /// Records that are still being made; at most one for each match.
+    announced: usize,
     closed: bool,
 }
 
@@ -143,6 +154,13 @@ impl Spool {
         Ok((Spool { inner: Arc::new(Inner { shared, writer: Mutex::new(Some(thread)) }) }, recovery))
     }
 
+    /// Says that a record will come: from now on it counts as something that must not be lost.
+    pub fn announce(&self) -> Announced {
+        lock(&self.inner.shared.inbox).announced += 1;
+        self.inner.shared.depth.send_modify(|depth| *depth += 1);
+        Announced { spool: self.clone() }
+    }
+
     /// Hands a record to the writer. `on_synced` follows when it is on disk.
     ///
     /// # Errors
@@ -157,7 +175,7 @@ impl Spool {
         }
         shared.depth.send_modify(|depth| *depth += 1);
         inbox.appends.push_back(append);
-        shared.work.notify_one();
+        shared.work.notify_all();
         Ok(())
     }
 
@@ -166,7 +184,7 @@ impl Spool {
         self.inner.shared.healthy.load(Ordering::Relaxed)
     }
 
-    /// Records accepted and not yet delivered.
+    /// Records announced or accepted, and not yet delivered.
     pub fn depth(&self) -> usize {
         *self.inner.shared.depth.borrow()
     }
@@ -189,7 +207,7 @@ impl Spool {
         tokio::time::timeout(timeout, empty).await.is_ok_and(|empty| empty.is_ok())
     }
 
-    /// Writes what is waiting and ends the writer. Blocks for one write at most.
+    /// Writes what is waiting and ends the writer. Blocks for one write at most, and until announced records are there.
     pub fn close(&self) {
         self.inner.close();
     }
@@ -197,8 +215,18 @@ impl Spool {
 
 impl Inner {
     fn close(&self) {
-        lock(&self.shared.inbox).closed = true;
-        self.shared.work.notify_one();
+        let inbox = lock(&self.shared.inbox);
+        let waited = self.shared.work.wait_timeout_while(inbox, ANNOUNCED_WITHIN, |inbox| inbox.announced > 0);
+        let mut inbox = waited.unwrap_or_else(PoisonError::into_inner).0;
+        if inbox.announced > 0 {
+            tracing::error!(
+                records = inbox.announced,
+                "the spool closes before these results reached it; they are lost"
+            );
+        }
+        inbox.closed = true;
+        drop(inbox);
+        self.shared.work.notify_all();
         if let Some(writer) = lock(&self.writer).take() {
             // A writer that panicked has said so; there is nothing left to wait for.
             let _ = writer.join();
@@ -209,6 +237,15 @@ impl Inner {
 impl Drop for Inner {
     fn drop(&mut self) {
         self.close();
+    }
+}
+
+impl Drop for Announced {
+    fn drop(&mut self) {
+        let shared = &self.spool.inner.shared;
+        lock(&shared.inbox).announced -= 1;
+        shared.depth.send_modify(|depth| *depth -= 1);
+        shared.work.notify_all();
     }
 }
 

@@ -18,8 +18,9 @@ use super::capsule::Capsule;
 use super::link::{self, Links};
 use super::matches::{Hosted, note_void};
 use super::panics;
+use super::record::hand_over_void;
 use super::shard::{Now, Transports};
-use crate::hosts::MatchOrder;
+use crate::hosts::{MatchOrder, VOID_FAULT};
 
 /// Ends everything that a panicked shard had, as well as that can still be done; its demo matches are returned.
 pub(super) fn abandon(app: &mut App, shard: usize, now: Duration, message: String, capsules: &Path) -> Vec<MatchOrder> {
@@ -58,7 +59,10 @@ fn tell_players(world: &mut World, now: Duration) {
 
 fn note_voids(world: &mut World, message: &str) {
     let lost: Vec<Entity> = world.query_filtered::<Entity, With<Hosted>>().iter(world).collect();
-    lost.into_iter().for_each(|entity| note_void(world, entity, CloseReason::ServerFault, message));
+    for entity in lost {
+        hand_over_void(world, entity, VOID_FAULT);
+        note_void(world, entity, CloseReason::ServerFault, message);
+    }
 }
 
 fn demo_orders(world: &mut World) -> Vec<MatchOrder> {

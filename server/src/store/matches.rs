@@ -32,6 +32,8 @@ pub struct FinishedMatch {
     pub ticks: u32,
     pub rounds: u8,
     pub winner: Option<u8>,
+    /// Why it ended without a result.
+    pub void: Option<String>,
     /// By number of the seat.
     pub seats: Vec<SeatRecord>,
 }
@@ -106,7 +108,7 @@ async fn insert_match(
 ) -> Result<bool, sqlx::Error> {
     let inserted = sqlx::query(
         "INSERT INTO matches (match_id, mode, rules, rules_hash, arena, started_ms, ended_ms, ticks, rounds, winner, \
-         body_sha256) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11) ON CONFLICT (match_id) DO NOTHING",
+         void_reason, body_sha256) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12) ON CONFLICT (match_id) DO NOTHING",
     )
     .bind(&key(record.match_id)[..])
     .bind(&record.mode)
@@ -118,6 +120,7 @@ async fn insert_match(
     .bind(record.ticks)
     .bind(record.rounds)
     .bind(record.winner)
+    .bind(&record.void)
     .bind(sha256)
     .execute(&mut **transaction)
     .await?;
@@ -152,6 +155,9 @@ async fn insert_seats(transaction: &mut SqliteTransaction<'_>, record: &MatchRec
 }
 
 async fn insert_replay(transaction: &mut SqliteTransaction<'_>, record: &MatchRecord) -> Result<(), sqlx::Error> {
+    if record.replay.is_empty() {
+        return Ok(());
+    }
     let query = sqlx::query("INSERT INTO match_replays (match_id, replay) VALUES (?1, ?2)");
     query.bind(&key(record.match_id)[..]).bind(&record.replay[..]).execute(&mut **transaction).await?;
     Ok(())
@@ -217,6 +223,7 @@ fn match_of(row: &SqliteRow, match_id: MatchId) -> Result<FinishedMatch, sqlx::E
         ticks: row.try_get("ticks")?,
         rounds: row.try_get("rounds")?,
         winner: row.try_get("winner")?,
+        void: row.try_get("void_reason")?,
         seats: Vec::new(),
     })
 }
@@ -241,7 +248,7 @@ fn seat_of(row: &SqliteRow) -> Result<SeatRecord, sqlx::Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::records::tests::record;
+    use crate::records::tests::{record, void_record};
     use crate::store::tests::{Folder, block_on};
 
     /// Runs a dialogue with a fresh database.
@@ -272,6 +279,22 @@ mod tests {
             assert_eq!(store.replay(MatchId(2)).await.unwrap(), Some(tied.replay));
             assert_eq!(store.match_by_id(MatchId(3)).await.unwrap(), None);
             assert_eq!(store.replay(MatchId(3)).await.unwrap(), None);
+        });
+    }
+
+    #[test]
+    fn a_match_without_a_result_is_stored_with_the_reason_and_without_places_or_replay() {
+        with_store(async |store| {
+            for _ in 0..2 {
+                store.store_results(&[record(1), void_record(2)]).await.unwrap();
+            }
+            let found = store.match_by_id(MatchId(2)).await.unwrap().unwrap();
+            assert_eq!((found.void.as_deref(), found.winner), (Some("server shutdown"), None));
+            assert_eq!(found.seats, void_record(2).seats);
+            assert_eq!(store.replay(MatchId(2)).await.unwrap(), None);
+            assert_eq!(store.match_by_id(MatchId(1)).await.unwrap().unwrap().void, None);
+            let error = store.store_results(&[void_record(1)]).await.unwrap_err();
+            assert!(matches!(error, StoreError::Conflict(_)), "a result is not made void afterwards");
         });
     }
 
@@ -318,7 +341,7 @@ mod tests {
     fn a_delivery_that_cannot_be_stored_leaves_nothing_behind() {
         with_store(async |store| {
             let mut impossible = record(2);
-            impossible.seats[1].placement = 9;
+            impossible.seats[1].placement = Some(9);
             assert!(matches!(store.store_results(&[record(1), impossible]).await, Err(StoreError::Database(_))));
             assert_eq!(count(store, "matches").await, 0);
             store.store_results(&[record(1)]).await.unwrap();

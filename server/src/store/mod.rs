@@ -107,11 +107,10 @@ fn migrator() -> Migrator {
     let migration = |version, name, sql| {
         Migration::new(version, Cow::Borrowed(name), MigrationType::Simple, SqlStr::from_static(sql), false)
     };
-    Migrator::with_migrations(vec![migration(
-        1,
-        "matches",
-        include_str!("../../../migrations/sqlite/0001_matches.sql"),
-    )])
+    Migrator::with_migrations(vec![
+        migration(1, "matches", include_str!("../../../migrations/sqlite/0001_matches.sql")),
+        migration(2, "voids", include_str!("../../../migrations/sqlite/0002_voids.sql")),
+    ])
 }
 
 #[cfg(test)]
@@ -162,7 +161,7 @@ pub(crate) mod tests {
             for _ in 0..2 {
                 let store = Store::open(&folder.0).await.unwrap();
                 store.ping().await.unwrap();
-                assert_eq!(store.version().await.unwrap(), 1);
+                assert_eq!(store.version().await.unwrap(), 2);
                 let mode: String = sqlx::query_scalar("PRAGMA journal_mode").fetch_one(&store.writer).await.unwrap();
                 let full: i64 = sqlx::query_scalar("PRAGMA synchronous").fetch_one(&store.writer).await.unwrap();
                 let keys: i64 = sqlx::query_scalar("PRAGMA foreign_keys").fetch_one(&store.writer).await.unwrap();

@@ -57,6 +57,8 @@ pub enum ToClient {
         /// Whether these are all: the server remembers only so many.
         complete: bool,
     },
+    /// The server will be gone in so many seconds; matches that end before are stored as ever, others end without a result.
+    ShuttingDown { seconds_left: u32 },
 }
 
 /// What a connection is good for.
@@ -285,6 +287,7 @@ pub fn samples() -> Vec<(&'static str, Vec<u8>)> {
             "ToClient::Missed",
             ToClient::Missed { since_tick: Tick(90), through_tick: Tick(400), events: missed, complete: true },
         ),
+        ("ToClient::ShuttingDown", ToClient::ShuttingDown { seconds_left: 300 }),
     ];
     let up = to_server.into_iter().filter_map(|(name, message)| Some((name, message.encode().ok()?)));
     let down = to_client.into_iter().filter_map(|(name, message)| Some((name, message.encode().ok()?)));

@@ -120,7 +120,7 @@ impl Shared {
     fn mark_delivered(&self, entries: Vec<Entry>) {
         let count = entries.len();
         lock(&self.inbox).delivered.extend(entries);
-        self.work.notify_one();
+        self.work.notify_all();
         self.give_up(count);
     }
 

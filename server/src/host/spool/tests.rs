@@ -77,6 +77,34 @@ impl Drop for Stage {
     }
 }
 
+#[test]
+fn closing_waits_for_a_record_that_is_still_being_made() {
+    let mut stage = Stage::new();
+    let spool = stage.spool().clone();
+    let announced = spool.announce();
+    assert_eq!(spool.depth(), 1, "it counts before it is there");
+    let closing = std::thread::spawn({
+        let spool = spool.clone();
+        move || spool.close()
+    });
+    assert!(spool.append(record(7), Box::new(|| {})).is_ok(), "closed too early");
+    drop(announced);
+    closing.join().unwrap();
+    assert_eq!(spool.depth(), 1, "the record itself");
+    assert!(spool.append(record(8), Box::new(|| {})).is_err());
+    drop(spool);
+    assert_eq!(stage.reopen().undelivered, 1);
+}
+
+#[test]
+fn closing_does_not_wait_for_ever_for_a_record_that_never_comes() {
+    let stage = Stage::new();
+    let announced = stage.spool().announce();
+    stage.spool().close();
+    drop(announced);
+    assert_eq!(stage.spool().depth(), 0);
+}
+
 /// A service that remembers what it was given and may refuse.
 #[derive(Default)]
 struct Sink {

@@ -1,0 +1,156 @@
+//! The end of the server: players told, matches ended well, results kept.
+//!
+//! In: everything that runs, and signals. Out: nothing runs any more, and every result is stored or in the spool.
+//! *Invariant:* nothing is closed before what feeds it.
+//! *Invariant:* a first signal ends within the drain time and [`FLUSH_WITHIN`], a second one within five seconds more:
+//! every wait here has a limit.
+//! Start reading at [`Shutdown::run`].
+
+use std::future::pending;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
+use tracing::{info, warn};
+
+use crate::api::Api;
+use crate::console::{is_watched, say};
+use crate::host::Host;
+use crate::host::spool::Spool;
+use crate::hosts::{HostError, Hosts};
+use crate::store::Store;
+
+/// How long results may take into the store at the end; what is left stays in the spool for the next start.
+const FLUSH_WITHIN: Duration = Duration::from_secs(5);
+/// The same after a second signal.
+const HURRIED_FLUSH_WITHIN: Duration = Duration::from_secs(1);
+/// For the database to end its connections; an open one loses nothing, the next start takes care of it.
+const STORE_WITHIN: Duration = Duration::from_secs(1);
+/// Between two lines about who is still playing: for a person, and in a log.
+const PROGRESS_EVERY: Duration = Duration::from_secs(1);
+const LOG_EVERY: Duration = Duration::from_secs(10);
+
+/// What has to be ended, in the order in which it is.
+pub struct Shutdown {
+    pub api: Arc<Api>,
+    pub host: Arc<Host>,
+    pub spool: Spool,
+    pub delivery: JoinHandle<()>,
+    pub stop_http: watch::Sender<bool>,
+    pub server: JoinHandle<()>,
+    pub store: Store,
+}
+
+impl Shutdown {
+    /// Not ready, matches drained, results delivered, threads and connections ended. `grace` is what matches get.
+    pub async fn run(self, grace: Duration, signals: Signals) {
+        self.api.drain();
+        let mut hurry = Hurry::on(signals);
+        note(tokio::select! {
+            drained = self.host.drain(grace) => drained,
+            () = self.tell_progress(grace) => Ok(()),
+            () = hurry.wanted() => self.host.drain(Duration::ZERO).await,
+        });
+        let flushed = tokio::select! {
+            flushed = self.spool.flush(FLUSH_WITHIN) => flushed,
+            () = hurry.wanted() => self.spool.flush(HURRIED_FLUSH_WITHIN).await,
+        };
+        if !flushed {
+            warn!(results = self.spool.depth(), "results stay in the spool until the next start");
+        }
+        self.host.stop();
+        self.delivery.abort();
+        self.spool.close();
+        // Fails only when the server has ended already.
+        let _ = self.stop_http.send(true);
+        let _ = self.server.await;
+        if timeout(STORE_WITHIN, self.store.close()).await.is_err() {
+            warn!("the database did not close in time; its log is folded in at the next start");
+        }
+    }
+
+    /// Says who is still playing, for ever.
+    async fn tell_progress(&self, grace: Duration) {
+        let until = Instant::now() + grace;
+        let (watched, mut told) = (is_watched(), None);
+        let mut every = interval(if watched { PROGRESS_EVERY } else { LOG_EVERY });
+        every.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            every.tick().await;
+            let (players, seconds_left) = (self.host.players(), until.duration_since(Instant::now()).as_secs());
+            if players == 0 || grace.is_zero() {
+                continue;
+            }
+            if !watched {
+                info!(players, seconds_left, "waiting for matches to end");
+            } else if told.replace(players).is_none() {
+                say(&format!("Waiting up to {seconds_left} s for {players} players; once more to hurry."));
+            } else {
+                say(&format!("  {players} players left, {seconds_left} s"));
+            }
+        }
+    }
+}
+
+fn note(drained: Result<(), HostError>) {
+    if let Err(error) = drained {
+        warn!(%error, "the matches could not be drained");
+    }
+}
+
+/// Whether somebody has lost patience: from the second signal on.
+struct Hurry {
+    wanted: watch::Receiver<bool>,
+}
+
+impl Hurry {
+    /// Signals after the second one change nothing.
+    fn on(mut signals: Signals) -> Hurry {
+        let (want, wanted) = watch::channel(false);
+        tokio::spawn(async move {
+            signals.next().await;
+            warn!("told to stop again: matches end now");
+            want.send_replace(true);
+            pending::<()>().await;
+        });
+        Hurry { wanted }
+    }
+
+    /// Waits until it is so; at once when it already is.
+    async fn wanted(&mut self) {
+        if self.wanted.wait_for(|wanted| *wanted).await.is_err() {
+            pending::<()>().await;
+        }
+    }
+}
+
+/// Ctrl-C and SIGTERM, which mean the same.
+pub struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl Signals {
+    /// From now on these signals no longer end the program by themselves.
+    ///
+    /// # Errors
+    /// When the system does not allow it.
+    pub fn new() -> io::Result<Signals> {
+        Ok(Signals { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
+    }
+
+    pub async fn next(&mut self) {
+        let told = tokio::select! {
+            told = self.interrupt.recv() => told,
+            told = self.terminate.recv() => told,
+        };
+        // `None` would mean that no further signal can come.
+        if told.is_none() {
+            pending::<()>().await;
+        }
+    }
+}
