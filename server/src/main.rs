@@ -13,11 +13,12 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
+use astro_server::api::fleet_key::FleetKey;
 use astro_server::api::play::Origins;
 use astro_server::api::{self, Api};
 use astro_server::assets::{Rulebook, RulebookError};
 use astro_server::config::{
-    self, Arguments, Config, ConfigError, DataFolder, Flags, FleetKey, FolderError, LayerError, Loaded, ReplayCommand,
+    self, Arguments, Config, ConfigError, DataFolder, Flags, FolderError, LayerError, Loaded, ReplayCommand,
     Subcommands,
 };
 use astro_server::console::{say, welcome};

@@ -9,6 +9,7 @@
 
 mod connections;
 pub mod error;
+pub mod fleet_key;
 pub mod limits;
 mod matches;
 mod ops;
@@ -27,13 +28,13 @@ use axum::extract::DefaultBodyLimit;
 use axum::routing::{get, post};
 
 use crate::assets::Rulebook;
-use crate::config::FleetKey;
 use crate::directory::Directory;
 use crate::hosts::{Hosts, Results};
 use crate::store::Store;
 use crate::telemetry::Metrics;
 use crate::transport::websocket::Gate;
 use error::ApiError;
+use fleet_key::FleetKey;
 use limits::{Joins, Limits};
 use play::Origins;
 use quickplay::Quickplay;

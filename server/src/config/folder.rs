@@ -11,7 +11,8 @@ use std::path::{Path, PathBuf};
 
 use rand::TryRngCore;
 use rand::rngs::OsRng;
-use sha2::{Digest, Sha256};
+
+use crate::api::fleet_key::FleetKey;
 
 /// A data folder that cannot be used; one line for whoever started the program.
 #[derive(Debug, thiserror::Error)]
@@ -102,23 +103,4 @@ fn create_key(folder: &Path, path: &Path) -> io::Result<()> {
     file.sync_all()?;
     fs::rename(&fresh, path)?;
     File::open(folder)?.sync_all()
-}
-
-/// What a host shows to be let in at `/internal`. Kept as its hash only: nothing can print it, and comparing
-/// hashes tells nobody how much of a guess was right.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct FleetKey {
-    sha256: [u8; 32],
-}
-
-impl FleetKey {
-    /// The key with this text.
-    pub fn new(text: &str) -> FleetKey {
-        FleetKey { sha256: Sha256::digest(text).into() }
-    }
-
-    /// Whether `text` is the key.
-    pub fn is(&self, text: &str) -> bool {
-        *self == FleetKey::new(text)
-    }
 }

@@ -22,7 +22,7 @@ use crate::api::peer::TrustedProxy;
 use crate::host::matches::MATCHES_MAX;
 use crate::host::placement::ShardLimits;
 pub use command::{Arguments, Flags, ReplayCommand, Subcommands};
-pub use folder::{DataFolder, FleetKey, FolderError};
+pub use folder::{DataFolder, FolderError};
 use layers::Setting;
 pub use layers::{LayerError, Layers};
 use values::Value;
