@@ -118,7 +118,7 @@ const MODULES: &[(&str, &str, &[&str])] = &[
     ("server", "store", &["hosts", "records", "store"]),
     ("server", "directory", &["directory", "hosts"]),
     // It holds the limits of those who own them; nobody but the program itself knows it.
-    ("server", "config", &["api", "config"]),
+    ("server", "config", &["api", "config", "host", "transport"]),
     ("client", "net", &["net"]),
     ("client", "session", &["session"]),
     ("client", "brain", &["brain", "session"]),
