@@ -14,7 +14,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use astro_server::api::fleet_key::FleetKey;
-use astro_server::api::play::Origins;
 use astro_server::api::{self, Api};
 use astro_server::assets::{Rulebook, RulebookError};
 use astro_server::config::{
@@ -32,7 +31,6 @@ use astro_server::replay_command;
 use astro_server::shutdown::{Shutdown, Signals};
 use astro_server::store::{Store, StoreError};
 use astro_server::telemetry::{Metrics, SpoolState, start_logging};
-use astro_server::transport::websocket::SocketLimits;
 use clap::Parser;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::net::TcpListener;
@@ -162,7 +160,7 @@ async fn serve(config: Config, runtime: tokio::runtime::Handle) -> Result<(), St
         lanes_per_shard: LANES_PER_SHARD,
         limits: config.shard_limits(),
         capsules: data.capsules(),
-        sockets: SocketLimits::default(),
+        sockets: config.socket_limits(),
     };
     let host = Arc::new(Host::start(host_config, &metrics, spool.clone(), Arc::clone(&directory), &runtime)?);
     let limits = config.limits();
@@ -180,7 +178,7 @@ async fn serve(config: Config, runtime: tokio::runtime::Handle) -> Result<(), St
         public_url,
         limits: limits.clone(),
         gate: host.gate(),
-        origins: Origins::default(),
+        origins: config.origins.clone(),
     };
     let api = Api::new(parts);
     let delivery = tokio::spawn(spool.deliver_to(api.results()));

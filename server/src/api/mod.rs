@@ -36,7 +36,7 @@ use crate::transport::websocket::Gate;
 use error::ApiError;
 use fleet_key::FleetKey;
 use limits::{Joins, Limits};
-use play::Origins;
+use play::Origin;
 use quickplay::Quickplay;
 use results::StoreResults;
 
@@ -101,8 +101,8 @@ pub struct Parts {
     pub limits: Limits,
     /// Way in for WebSockets.
     pub gate: Arc<Gate>,
-    /// Pages that may open one.
-    pub origins: Origins,
+    /// Pages from elsewhere that may open one.
+    pub origins: Vec<Origin>,
 }
 
 /// The service's state, shared by all handlers.

@@ -7,6 +7,8 @@
 //! *Invariant:* no frame is longer than the limit, and no more are read than the shard has room for.
 //! Start reading at [`get_play`], then [`play`].
 
+use std::fmt;
+use std::str::FromStr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -40,30 +42,50 @@ const RETRY_AFTER: Duration = Duration::from_millis(5);
 /// For the last frame and the farewell; then the socket is dropped whether its peer reads or not.
 const CLOSE_WITHIN: Duration = Duration::from_secs(2);
 
-/// Which pages may open a WebSocket here. A browser says which page asks; other programs say nothing and may.
+/// A page that may open a WebSocket here, besides those from the host of the public URL on any port. A browser says
+/// which page asks; other programs say nothing and may always.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Origins {
+pub enum Origin {
+    /// `*`
     Any,
-    /// Pages from the host of the public URL, on any port, and those listed in full: `https://play.example`.
-    SameHostAnd(Vec<String>),
+    /// Scheme, host, and port when it is not the scheme's own: `https://play.example`.
+    Page(String),
 }
 
-impl Default for Origins {
-    fn default() -> Origins {
-        Origins::SameHostAnd(Vec::new())
-    }
-}
+/// Text that is not an [`Origin`].
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is not an origin such as https://play.example, nor *")]
+pub struct OriginError(String);
 
-impl Origins {
-    fn allow(&self, origin: &str, public_url: &str) -> bool {
-        match self {
-            Origins::Any => true,
-            Origins::SameHostAnd(listed) => {
-                host(origin).is_some_and(|asking| host(public_url).is_some_and(|own| own.eq_ignore_ascii_case(asking)))
-                    || listed.iter().any(|known| known.trim_end_matches('/').eq_ignore_ascii_case(origin))
-            }
+impl FromStr for Origin {
+    type Err = OriginError;
+
+    fn from_str(text: &str) -> Result<Origin, OriginError> {
+        let page = text.trim_end_matches('/').to_ascii_lowercase();
+        match page.split_once("://") {
+            _ if page == "*" => Ok(Origin::Any),
+            Some(("http" | "https", host)) if !host.is_empty() && !host.contains('/') => Ok(Origin::Page(page)),
+            _ => Err(OriginError(text.into())),
         }
     }
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Origin::Any => f.write_str("*"),
+            Origin::Page(page) => f.write_str(page),
+        }
+    }
+}
+
+fn may_connect(asking: &str, public_url: &str, others: &[Origin]) -> bool {
+    let same_host = host(asking).zip(host(public_url)).is_some_and(|(asking, own)| asking.eq_ignore_ascii_case(own));
+    let is_listed = |other: &Origin| match other {
+        Origin::Any => true,
+        Origin::Page(page) => page.eq_ignore_ascii_case(asking),
+    };
+    same_host || others.iter().any(is_listed)
 }
 
 /// The host in an origin or URL, without port; `None` when there is none, as in `null`.
@@ -82,8 +104,8 @@ pub(super) async fn get_play(
     Checked(upgrade): Checked<WebSocketUpgrade>,
 ) -> Result<Response, ApiError> {
     if let Some(origin) = headers.get(header::ORIGIN) {
-        let origin = origin.to_str().unwrap_or_default();
-        if !api.parts.origins.allow(origin, &api.parts.public_url) {
+        let asking = origin.to_str().unwrap_or_default();
+        if !may_connect(asking, &api.parts.public_url, &api.parts.origins) {
             return Err(ApiError::Origin);
         }
     }
@@ -210,15 +232,27 @@ mod tests {
     #[test]
     fn pages_of_the_same_host_and_those_listed_may_connect() {
         let own = "https://party.example:8443";
-        let listed = Origins::SameHostAnd(vec!["https://play.example/".into()]);
-        for origin in ["https://party.example", "http://PARTY.example:3000", "https://play.example"] {
-            assert!(listed.allow(origin, own), "{origin}");
+        let listed = ["https://Play.example/".parse().unwrap(), "http://a.example:81".parse().unwrap()];
+        for asking in
+            ["https://party.example", "http://PARTY.example:3000", "https://play.example", "http://a.example:81"]
+        {
+            assert!(may_connect(asking, own, &listed), "{asking}");
         }
-        for origin in ["https://evil.example", "http://play.example", "https://party.example.evil", "null", "", "://"] {
-            assert!(!listed.allow(origin, own), "{origin:?}");
-            assert!(Origins::Any.allow(origin, own));
+        for asking in ["https://evil.example", "http://play.example", "https://party.example.evil", "null", "", "://"] {
+            assert!(!may_connect(asking, own, &listed), "{asking:?}");
+            assert!(may_connect(asking, own, &[Origin::Any]), "{asking:?}");
         }
-        assert!(!Origins::default().allow("https://play.example", own));
+        assert!(!may_connect("https://play.example", own, &[]));
+    }
+
+    #[test]
+    fn an_origin_has_a_scheme_and_a_host_and_nothing_more() {
+        for good in ["*", "https://play.example", "http://127.0.0.1:3000"] {
+            assert_eq!(good.parse::<Origin>().map(|origin| origin.to_string()), Ok(good.to_owned()));
+        }
+        for bad in ["", "play.example", "ftp://play.example", "https://", "https://play.example/game", "null"] {
+            assert!(bad.parse::<Origin>().is_err(), "{bad}");
+        }
     }
 
     #[test]

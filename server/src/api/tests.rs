@@ -127,7 +127,7 @@ impl Stage {
             public_url: "http://party.example".into(),
             limits,
             gate: Gate::new(SocketLimits::default(), tokio::runtime::Handle::current()),
-            origins: Origins::default(),
+            origins: Vec::new(),
         });
         Stage { api, hosts, spool_healthy, _folder: folder }
     }

@@ -19,8 +19,10 @@ use std::path::{Path, PathBuf};
 
 use crate::api::limits::Limits;
 use crate::api::peer::TrustedProxy;
+use crate::api::play::Origin;
 use crate::host::matches::MATCHES_MAX;
 use crate::host::placement::ShardLimits;
+use crate::transport::websocket::{SnapshotQueue, SocketLimits};
 pub use command::{Arguments, Flags, ReplayCommand, Subcommands};
 pub use folder::{DataFolder, FolderError};
 use layers::Setting;
@@ -89,6 +91,8 @@ settings! {
         udp: SocketAddr, "ADDR:FIRST_PORT" = "127.0.0.1:9000";
         /// Address that players reach the UDP ports at. Needed when UDP listens on a wildcard such as 0.0.0.0.
         public_udp: Option<PublicHost>, "ADDR" = "";
+        /// Pages that may open WebSockets here besides those from the host of public_url; * is every page.
+        origins: Vec<Origin>, "ORIGIN,..." = "";
     }
     "Matches" {
         /// Threads that run matches. Unless given, one less than there are cores, at least one.
@@ -123,6 +127,10 @@ settings! {
         joins_per_second: u32, "N" = Limits::default().joins_per_second, 1..=JOINS_LIMIT;
         /// Requests for seats that may wait for an answer at once.
         joins_in_flight_max: usize, "N" = Limits::default().joins_in_flight_max, 1..=JOINS_LIMIT;
+        /// WebSockets that have not shown a ticket yet, at once.
+        sockets_waiting_max: usize, "N" = SocketLimits::default().waiting_max, 1..=CONNECTIONS_LIMIT;
+        /// Of these from one address (for IPv6, from one /64).
+        sockets_waiting_per_address: usize, "N" = SocketLimits::default().waiting_per_address_max, 1..=CONNECTIONS_LIMIT;
         /// Lifts what limits single addresses, for load tests, which come from one. Production mode refuses it.
         load_test: bool, "BOOL" = false;
     }
@@ -132,6 +140,9 @@ settings! {
         /// How long running matches may go on when the server is told to stop; then they end without a result.
         /// Unless given, 30 on a terminal and 300 otherwise.
         drain_seconds: u64, "N" = default_drain_seconds(), 0..=DRAIN_SECONDS_MAX;
+        /// What a WebSocket that cannot take a snapshot yet gets later: the latest one, or, only for measuring what that
+        /// is worth, all of them.
+        snapshot_queue: SnapshotQueue, "latest|all" = SnapshotQueue::default();
         /// Refuses to start with anything that is fine on a desk and not in public, and says what.
         production: bool, "BOOL" = false;
         /// What a host shows to deliver results. Unless given, one is made in the data folder at the first start.
@@ -229,6 +240,16 @@ impl Config {
             joins_in_flight_max: self.joins_in_flight_max,
             trusted_proxies: self.trusted_proxies.clone(),
             load_test: self.load_test,
+        }
+    }
+
+    /// What WebSockets may take, and how their snapshots wait.
+    pub fn socket_limits(&self) -> SocketLimits {
+        let per_address = if self.load_test { self.sockets_waiting_max } else { self.sockets_waiting_per_address };
+        SocketLimits {
+            waiting_max: self.sockets_waiting_max,
+            waiting_per_address_max: per_address,
+            snapshot_queue: self.snapshot_queue,
         }
     }
 

@@ -5,6 +5,7 @@
 //! Start reading at [`complaints`].
 
 use super::{Config, Secret, names_of};
+use crate::transport::websocket::SnapshotQueue;
 
 /// Characters of a key at least: 32 hex digits are 128 bits.
 const KEY_CHARS_MIN: usize = 32;
@@ -13,7 +14,14 @@ pub const SAMPLE_SECRET: &str = "sample-put-64-random-hex-digits-here";
 
 /// Everything that production mode refuses in these settings.
 pub fn complaints(config: &Config) -> Vec<String> {
-    [secret("fleet_key", config.fleet_key.as_ref()), load_test(config)].into_iter().flatten().collect()
+    let all = [secret("fleet_key", config.fleet_key.as_ref()), load_test(config), snapshot_queue(config)];
+    all.into_iter().flatten().collect()
+}
+
+fn snapshot_queue(config: &Config) -> Option<String> {
+    let complaint =
+        || format!("snapshot_queue = all lets players see what is old: leave it out ({})", names_of("snapshot_queue"));
+    (config.snapshot_queue == SnapshotQueue::All).then(complaint)
 }
 
 fn load_test(config: &Config) -> Option<String> {

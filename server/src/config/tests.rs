@@ -67,6 +67,8 @@ fn samples(setting: &Setting) -> [String; 3] {
         (_, "ADDR") => three(["203.0.113.1", "203.0.113.2", "203.0.113.3"]),
         (_, "URL") => three(["http://a.example", "http://b.example", "https://c.example"]),
         (Kind::List, "ADDR[/BITS],...") => three(["10.0.0.0/8", "192.0.2.1,2001:db8::/32", "203.0.113.3"]),
+        (Kind::List, "ORIGIN,...") => three(["*", "https://a.example,http://b.example:81", "https://c.example"]),
+        (_, "latest|all") => three(["all", "latest", "all"]),
         (_, "DIR" | "KEY") => three(["one", "two", "three"]),
         (kind, name) => panic!("{}: give samples of {kind:?} called {name}", setting.name),
     }
@@ -273,6 +275,8 @@ fn production_mode_says_what_it_refuses() {
         assert!(key.is_empty() || !error.contains(key), "{error}");
         assert!(Start::file(&format!("fleet_key = \"{key}\"")).checked().is_ok(), "a desk may use any key");
     }
+    let queueing = Start::file(&format!("production = true\nsnapshot_queue = \"all\"\nfleet_key = \"{GOOD_KEY}\""));
+    assert!(queueing.checked().unwrap_err().contains("snapshot_queue = all lets players see what is old"));
     let with_load_test = Start::file(&format!("production = true\nload_test = true\nfleet_key = \"{GOOD_KEY}\""));
     let error = with_load_test.checked().unwrap_err();
     assert!(error.contains("load_test lifts the limits on single addresses"), "{error}");
@@ -288,6 +292,15 @@ fn limits_are_those_of_the_settings() {
     assert_eq!((trusted.join(" "), limits.joins_per_second), ("10.0.0.0/8 192.0.2.1 ::1".into(), 7));
     let config = Start::default().checked().unwrap();
     assert_eq!((config.limits(), config.shard_limits()), (Limits::default(), ShardLimits::default()));
+    assert_eq!(config.socket_limits(), SocketLimits::default());
+    let sockets = Start::words(&["--sockets-waiting-max=9", "--sockets-waiting-per-address=2"]);
+    let per_address = |start: &Start| start.checked().unwrap().socket_limits().waiting_per_address_max;
+    assert_eq!(per_address(&sockets), 2);
+    assert_eq!(
+        per_address(&Start::words(&["--sockets-waiting-max=9", "--load-test"])),
+        9,
+        "a load test comes from one"
+    );
 }
 
 #[test]

@@ -10,6 +10,8 @@ use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
 
 use crate::api::peer::TrustedProxy;
+use crate::api::play::Origin;
+use crate::transport::websocket::SnapshotQueue;
 
 /// What a secret looks like wherever it might be shown.
 pub const STARS: &str = "***";
@@ -124,6 +126,30 @@ impl<T: Value> Value for Vec<T> {
 impl Value for TrustedProxy {
     fn parse(text: &str) -> Result<TrustedProxy, String> {
         text.parse().map_err(|_| "an address or a network such as 10.0.0.0/8".into())
+    }
+
+    fn text(&self) -> String {
+        self.to_string()
+    }
+}
+
+impl Value for Origin {
+    fn parse(text: &str) -> Result<Origin, String> {
+        text.parse().map_err(|_| "an origin such as https://play.example, or *".into())
+    }
+
+    fn text(&self) -> String {
+        self.to_string()
+    }
+}
+
+impl Value for SnapshotQueue {
+    fn parse(text: &str) -> Result<SnapshotQueue, String> {
+        match text {
+            "latest" => Ok(SnapshotQueue::Latest),
+            "all" => Ok(SnapshotQueue::All),
+            _ => Err("latest or all".into()),
+        }
     }
 
     fn text(&self) -> String {

@@ -6,6 +6,8 @@
 //! *Invariant:* control packets keep their order and are never dropped in silence.
 //! Start reading at [`Parcel::put`] and [`Parcel::absorb`].
 
+use std::fmt;
+
 use astro_shared::wire::is_hot;
 use astro_shared::wire::websocket::{CONTROL_BYTES_WAITING_MAX, CONTROL_PACKETS_WAITING_MAX, put_packet};
 
@@ -22,6 +24,15 @@ pub enum SnapshotQueue {
     Latest,
     /// It is sent as well, as any stream would. Only for measuring what dropping is worth.
     All,
+}
+
+impl fmt::Display for SnapshotQueue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            SnapshotQueue::Latest => "latest",
+            SnapshotQueue::All => "all",
+        })
+    }
 }
 
 /// See the module.
