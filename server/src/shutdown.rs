@@ -67,7 +67,8 @@ impl Shutdown {
         self.spool.close();
         // Fails only when the server has ended already.
         let _ = self.stop_http.send(true);
-        let _ = self.server.await;
+        let gate = self.host.gate();
+        let _ = tokio::join!(self.server, gate.closed());
         if timeout(STORE_WITHIN, self.store.close()).await.is_err() {
             warn!("the database did not close in time; its log is folded in at the next start");
         }

@@ -63,6 +63,8 @@ pub struct Stage {
     /// The clients' side of the sim.
     pub world: World,
     pub network: MemoryNetwork,
+    /// Another network of the same shard, on which nobody comes unless a test does.
+    pub second_network: MemoryNetwork,
     recorded: mpsc::Receiver<Command>,
     spool: Spool,
     folder: PathBuf,
@@ -84,6 +86,7 @@ impl Stage {
         let _ = std::fs::remove_dir_all(&folder);
         let (spool, _) = Spool::open(&folder).expect("a spool in a temporary folder");
         let (transport, network) = MemoryTransport::new();
+        let (second_transport, second_network) = MemoryTransport::new();
         let (recorded_sender, recorded) = mpsc::channel();
         let parts = ShardParts {
             index: 0,
@@ -92,14 +95,28 @@ impl Stage {
             metrics: Metrics::new().shard(0),
             spool: spool.clone(),
             recorded: recorded_sender,
-            transports: vec![Box::new(transport)],
+            transports: vec![Box::new(transport), Box::new(second_transport)],
             chance: StdRng::seed_from_u64(seed),
         };
         let now = Duration::from_secs(1_800_000_000);
         let app = shard::build(parts, now);
         let (players, world) = (Vec::new(), SimPlugin::world());
         let (matches, links, condition) = (0, 0, None);
-        Stage { app, now, players, world, network, recorded, spool, folder, matches, condition, seed, links }
+        Stage {
+            app,
+            now,
+            players,
+            world,
+            network,
+            second_network,
+            recorded,
+            spool,
+            folder,
+            matches,
+            condition,
+            seed,
+            links,
+        }
     }
 
     /// Everybody who connects from now on has this network.

@@ -236,3 +236,43 @@ fn whoever_comes_back_after_the_end_is_told_the_result() {
     stage.play(20);
     assert_eq!(stage.player(ada).session.result(), stage.player(grace).session.result());
 }
+
+/// Broken by a promise that any transport may fulfil again, or by a transport that speaks for another's link.
+#[test]
+fn a_ticket_shown_on_two_networks_in_one_tick_opens_one_link() {
+    let (mut stage, match_id, ada, _) = two_in_a_long_match("two-networks");
+    let secret = stage.player(ada).secret.clone();
+    let ticket = stage.claim(match_id, Claim::Return { secret }).unwrap();
+    stage.second_network.connect(ticket.link);
+    stage.network.connect(ticket.link);
+    stage.play(1);
+    assert_eq!(stage.link(match_id, ADA), Some(ticket.link));
+    assert!(stage.second_network.is_closed(ticket.link) && !stage.network.is_closed(ticket.link));
+    stage.second_network.connect(ticket.link);
+    stage.second_network.disconnect(ticket.link);
+    stage.play(5);
+    assert_eq!(stage.link(match_id, ADA), Some(ticket.link), "what the other network says of it counts for nothing");
+    stage.network.disconnect(ticket.link);
+    stage.play(1);
+    assert_eq!(stage.link(match_id, ADA), None);
+}
+
+/// Broken by a place that is given back on the network of the ticket's use only.
+#[test]
+fn a_player_goes_from_one_network_to_the_other_and_back() {
+    let (mut stage, match_id, ada, _) = two_in_a_long_match("to-and-fro");
+    let secret = stage.player(ada).secret.clone();
+    for round in 0..4 {
+        let before = stage.link(match_id, ADA).expect("a link");
+        let ticket = stage.claim(match_id, Claim::Return { secret: secret.clone() }).unwrap();
+        let (from, to) = match round % 2 {
+            0 => (stage.network.clone(), stage.second_network.clone()),
+            _ => (stage.second_network.clone(), stage.network.clone()),
+        };
+        to.connect(ticket.link);
+        stage.play(2);
+        assert_eq!(stage.link(match_id, ADA), Some(ticket.link), "round {round}");
+        assert!(from.is_closed(before) && !to.is_closed(ticket.link), "round {round}");
+    }
+    assert_eq!((stage.network.connected(), stage.second_network.connected()), (2, 0), "never two links a seat");
+}

@@ -32,7 +32,7 @@ const TICKETS_MAX: usize = 64 * 1024;
 /// Sockets in all, those included that are being closed. Shards have fewer places for links on any machine we know.
 const SOCKETS_MAX: u32 = 64 * 1024;
 /// How long sockets may take to close when the server stops.
-const STOP_WITHIN: Duration = Duration::from_millis(2500);
+const STOP_WITHIN: Duration = Duration::from_millis(1500);
 
 /// Who may come in, and how snapshots wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
