@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 
 /// Length of every recorded match.
 pub const TICKS: u32 = 3600;
-/// `hashes.txt` has a hash for every so many ticks, and for the last.
+/// `hashes.txt` has a number for every so many ticks, and one for the rest.
 pub const CHECKPOINT_TICKS: u32 = 64;
 
 /// The inputs, as [`pack`] wrote them.
