@@ -3,17 +3,20 @@
 //! In: the command line, Ctrl-C. Out: a report on standard output, an exit code (see the help).
 //! *Invariant:* the first Ctrl-C lets every bot say goodbye and prints what was measured; the second ends at once.
 
+use std::fmt::Display;
 use std::io::Write as _;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use astro_client::bots::attack::{self, Profile};
 use astro_client::bots::conductor;
 use astro_client::bots::options::Options;
-use astro_client::bots::service::ServiceError;
 use nix::sys::signal::{SigSet, Signal};
+use serde::Serialize;
 
 const MISSING_RESULTS: u8 = 1;
+const NOT_DEALT_WITH: u8 = 1;
 const NOT_STARTED: u8 = 2;
 const INTERRUPTED: u8 = 130;
 
@@ -23,32 +26,64 @@ fn main() -> ExitCode {
         // Help goes to standard output with exit code 0, mistakes to standard error with 2.
         Err(error) => error.exit(),
     };
-    let report = match conductor::run(&options, &watch_interrupts()) {
+    let interrupted = watch_interrupts();
+    match options.profile {
+        Some(profile) => attack(&options, profile, &interrupted),
+        None => play(&options, &interrupted),
+    }
+}
+
+fn play(options: &Options, interrupted: &AtomicBool) -> ExitCode {
+    let report = match conductor::run(options, interrupted) {
         Ok(report) => report,
         Err(error) => {
             eprintln!("bots: {error}");
-            if matches!(error, ServiceError::Unreachable { .. }) {
-                eprintln!(
-                    "bots: `cargo run --release` in another terminal starts a server; --server names another one"
-                );
+            if let Some(advice) = error.advice() {
+                eprintln!("bots: {advice}");
             }
             return ExitCode::from(NOT_STARTED);
         }
     };
-    // The file first: a closed pipe must not cost it.
-    if let Some(path) = &options.json {
-        let json = serde_json::to_string_pretty(&report).unwrap_or_default();
-        if let Err(error) = std::fs::write(path, json + "\n") {
-            eprintln!("bots: {}: {error}", path.display());
-            return ExitCode::from(NOT_STARTED);
-        }
+    if !publish(&report, options) {
+        return ExitCode::from(NOT_STARTED);
     }
-    let _ = std::io::stdout().write_all(report.to_string().as_bytes());
     match (report.interrupted, report.all_confirmed()) {
         (true, _) => ExitCode::from(INTERRUPTED),
         (false, true) => ExitCode::SUCCESS,
         (false, false) => ExitCode::from(MISSING_RESULTS),
     }
+}
+
+fn attack(options: &Options, profile: Profile, interrupted: &AtomicBool) -> ExitCode {
+    let report = match attack::run(options, profile, interrupted) {
+        Ok(report) => report,
+        Err(error) => {
+            eprintln!("bots: {error}");
+            return ExitCode::from(NOT_STARTED);
+        }
+    };
+    if !publish(&report, options) {
+        return ExitCode::from(NOT_STARTED);
+    }
+    match (interrupted.load(Ordering::Relaxed), report.dealt_with) {
+        (true, _) => ExitCode::from(INTERRUPTED),
+        (false, true) => ExitCode::SUCCESS,
+        (false, false) => ExitCode::from(NOT_DEALT_WITH),
+    }
+}
+
+/// Writes the report to the file that was asked for and to standard output; false when the file could not be written.
+fn publish(report: &(impl Serialize + Display), options: &Options) -> bool {
+    // The file first: a closed pipe must not cost it.
+    if let Some(path) = &options.json {
+        let json = serde_json::to_string_pretty(report).unwrap_or_default();
+        if let Err(error) = std::fs::write(path, json + "\n") {
+            eprintln!("bots: {}: {error}", path.display());
+            return false;
+        }
+    }
+    let _ = std::io::stdout().write_all(report.to_string().as_bytes());
+    true
 }
 
 /// Becomes true with the first Ctrl-C or request to terminate.

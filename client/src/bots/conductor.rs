@@ -5,6 +5,7 @@
 //! *Invariant:* every stage has a time limit, so a run ends whatever the server does.
 //! Start reading at [`run`], then [`Stage`].
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -15,15 +16,16 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::time::ClockId;
 
 use super::fleet::{Fleet, FleetEvent, PHASES};
+use super::joins::{Joins, Next};
 use super::ledger::{Ledger, Reached};
 use super::metrics::Page;
 use super::options::Options;
 use super::progress::Progress;
-use super::report::{BUSY_SHARE_MAX, Quantiles, Report, rounded};
-use super::service::{Joined, Service, ServiceError};
-use super::window::{Measured, Reading};
-use super::workers::{Done, Job, WORKERS, Workers};
-use crate::session::Statistics;
+use super::report::{BUSY_SHARE_MAX, Quantiles, Rates, Report, TransportReport, rounded};
+use super::window::{Counted, Measured, Reading};
+use super::workers::{Boarding, Done, Job, JoinJob, WORKERS, Workers};
+use crate::net::Transport;
+use crate::service::{Service, ServiceError};
 
 /// A part of a tick.
 const SLOT: Duration = Duration::from_nanos(1_000_000_000 / (60 * PHASES as u64));
@@ -35,9 +37,6 @@ const FILL_WITHIN: Duration = Duration::from_secs(60);
 const LEAVE_WITHIN: Duration = Duration::from_millis(1500);
 /// How soon an unconfirmed result is asked for again.
 const CONFIRM_EVERY: Duration = Duration::from_millis(500);
-/// A request for a seat that gets no answer is repeated so often, this far apart.
-const JOIN_ATTEMPTS: u32 = 5;
-const JOIN_RETRY: Duration = Duration::from_secs(1);
 /// A reading of the metrics that takes longer is given up.
 const SCRAPE_WITHIN: Duration = Duration::from_secs(10);
 
@@ -138,24 +137,14 @@ struct Conductor<'o> {
     workers: Workers,
     fleet: Fleet,
     ledger: Ledger,
-    /// Jobs to give later: when, and which. As many as there are bots and matches at most.
+    joins: Joins,
+    /// Results to ask for again: when, and how. As many as there are matches at most.
     later: Vec<(Duration, Job)>,
     bots: u64,
-    joins: Joins,
-    client_seconds: f64,
-    updated: Duration,
     opening: Option<Reading>,
     closing: Option<Reading>,
     pacing: Pacing,
     progress: Progress,
-}
-
-/// What became of requests for seats.
-#[derive(Default)]
-struct Joins {
-    succeeded: u64,
-    deferred: u64,
-    failed: u64,
 }
 
 impl<'o> Conductor<'o> {
@@ -172,8 +161,6 @@ impl<'o> Conductor<'o> {
             later: Vec::new(),
             bots: 0,
             joins: Joins::default(),
-            client_seconds: 0.0,
-            updated: Duration::ZERO,
             opening: None,
             closing: None,
             pacing: Pacing { deadline: Instant::now(), slots: 0, late: 0 },
@@ -187,7 +174,7 @@ impl<'o> Conductor<'o> {
 
     /// Asks for the seats of one match.
     fn begin_group(&mut self) {
-        let Options { seats, mode, rules, .. } = self.options;
+        let Options { seats, mode, rules, transport, .. } = self.options;
         let group = self.ledger.begin_group(*seats);
         for seat in 0..*seats {
             let request = QuickplayRequest {
@@ -197,15 +184,13 @@ impl<'o> Conductor<'o> {
                 rules: Some(rules.clone()),
                 group: Some(format!("{:016x}-{group}", self.run_id)),
             };
-            self.workers.give(Job::Join { group, request, attempt: 1 });
+            self.joins.queue(JoinJob { group, request, transport: transport.of(seat), attempt: 1 });
         }
     }
 
     /// One part of a tick: network, sessions, HTTP, stages.
     fn play_slot(&mut self, phase: u32) -> Result<(), ServiceError> {
         let now = self.now();
-        self.client_seconds += f64::from(self.fleet.connected()) * now.saturating_sub(self.updated).as_secs_f64();
-        self.updated = now;
         self.fleet.receive(now);
         let ledger = &mut self.ledger;
         self.fleet.drive(phase, now, |event| match event {
@@ -217,7 +202,7 @@ impl<'o> Conductor<'o> {
             self.on_done(done, now)?;
         }
         self.follow_ledger();
-        self.give_later_jobs(now);
+        self.give_due_jobs(now);
         self.advance_stage(now);
         self.progress.show(now, &self.fleet, &self.ledger);
         Ok(())
@@ -235,8 +220,14 @@ impl<'o> Conductor<'o> {
         }
     }
 
-    fn give_later_jobs(&mut self, now: Duration) {
+    fn give_due_jobs(&mut self, now: Duration) {
         let workers = &self.workers;
+        while let Some(job) = self.joins.poll(now) {
+            workers.give(Job::Join(job));
+        }
+        while let Some(complaint) = self.joins.poll_complaint() {
+            self.progress.complain(&complaint);
+        }
         self.later.retain(|(due, job)| {
             let wait = *due > now;
             if !wait {
@@ -248,8 +239,8 @@ impl<'o> Conductor<'o> {
 
     fn on_done(&mut self, done: Done, now: Duration) -> Result<(), ServiceError> {
         match done {
-            Done::Joined { group, asked, result: Ok(joined), .. } => self.on_joined(group, asked, &joined, now),
-            Done::Joined { job, group, result: Err(error), .. } => self.on_join_refused(job, group, error, now)?,
+            Done::Joined { job, asked, result: Ok(boarding) } => self.on_joined(&job, asked, boarding, now),
+            Done::Joined { job, result: Err(error), .. } => self.on_join_refused(job, error, now)?,
             Done::Confirmed { index, result: Ok(Some(summary)), .. } => _ = self.ledger.on_stored(index, &summary),
             Done::Confirmed { job, .. } => self.later.push((now + CONFIRM_EVERY, job)),
             Done::Scraped { at, result } => {
@@ -260,13 +251,13 @@ impl<'o> Conductor<'o> {
         Ok(())
     }
 
-    fn on_joined(&mut self, group: usize, asked: Instant, joined: &Joined, now: Duration) {
-        self.joins.succeeded += 1;
-        let number = self.ledger.on_joined(group, joined.match_id);
+    fn on_joined(&mut self, job: &JoinJob, asked: Instant, boarding: Boarding, now: Duration) {
+        self.joins.on_joined();
+        let number = self.ledger.on_joined(job.group, boarding.joined.match_id);
         let seed = self.options.seed.wrapping_mul(1_000_003).wrapping_add(self.bots);
         self.bots += 1;
         let asked = asked.saturating_duration_since(self.began);
-        if let Err(error) = self.fleet.board(joined, number, seed, asked, now) {
+        if let Err(error) = self.fleet.board(boarding, number, seed, asked, now) {
             self.progress.complain(&error.to_string());
             self.joins.failed += 1;
             self.ledger.on_closed(number, Reached::default());
@@ -274,31 +265,16 @@ impl<'o> Conductor<'o> {
     }
 
     /// Tries again when that may help. The very first refusal ends the run: nothing is gained by hammering.
-    fn on_join_refused(
-        &mut self,
-        job: Job,
-        group: usize,
-        error: ServiceError,
-        now: Duration,
-    ) -> Result<(), ServiceError> {
-        let Job::Join { request, attempt, .. } = job else { return Ok(()) };
+    fn on_join_refused(&mut self, job: JoinJob, error: ServiceError, now: Duration) -> Result<(), ServiceError> {
         if self.joins.succeeded == 0 && !self.interrupted {
             return Err(error);
         }
+        let group = job.group;
         let starting = self.stage.is_starting();
-        let lost = matches!(error, ServiceError::Unreachable { .. }) && attempt < JOIN_ATTEMPTS;
-        let wait = error.retry_after().or(lost.then_some(JOIN_RETRY)).filter(|_| starting);
-        match wait {
-            Some(wait) => {
-                self.joins.deferred += 1;
-                self.later.push((now + wait, Job::Join { group, request, attempt: attempt + 1 }));
-            }
-            None => {
-                if starting {
-                    self.progress.complain(&error.to_string());
-                    self.joins.failed += 1;
-                }
-                self.ledger.on_join_failed(group);
+        if self.joins.on_refused(job, &error, starting, now) == Next::Never {
+            self.ledger.on_join_failed(group);
+            if starting {
+                self.progress.complain(&error.to_string());
             }
         }
         Ok(())
@@ -324,18 +300,15 @@ impl<'o> Conductor<'o> {
 
     /// Seats that would only be asked for later are not asked for any more.
     fn call_off_joins(&mut self) {
-        for (_, job) in self.later.extract_if(.., |(_, job)| matches!(job, Job::Join { .. })) {
-            if let Job::Join { group, .. } = job {
-                self.ledger.on_join_failed(group);
-            }
+        for job in self.joins.call_off() {
+            self.ledger.on_join_failed(job.group);
         }
     }
 
     fn on_scraped(&mut self, server: Result<(Instant, Page), String>, now: Duration) {
         let reading = Reading {
             at: now,
-            statistics: self.fleet.statistics(),
-            client_seconds: self.client_seconds,
+            counted: self.fleet.counted(),
             process_cpu: cpu_time(ClockId::CLOCK_PROCESS_CPUTIME_ID),
             thread_cpu: cpu_time(ClockId::CLOCK_THREAD_CPUTIME_ID),
             slots: self.pacing.slots,
@@ -369,6 +342,7 @@ impl<'o> Conductor<'o> {
         }
         self.stage = Stage::Leaving { until: now + LEAVE_WITHIN };
         self.later.clear();
+        self.call_off_joins();
         self.fleet.leave_all(now);
     }
 
@@ -384,16 +358,23 @@ impl<'o> Conductor<'o> {
         }
     }
 
+    /// Of the transports that bots were sent over.
+    fn transport_reports(&self, window: Option<&Measured>) -> BTreeMap<&'static str, TransportReport> {
+        let used = Transport::ALL.into_iter().filter(|transport| self.fleet.tally(*transport).sessions > 0);
+        let report = |transport: Transport| {
+            let counted = window.map(|window| &window.counted[transport as usize]);
+            (transport.name(), TransportReport::of(self.fleet.tally(transport), counted))
+        };
+        used.map(report).collect()
+    }
+
     fn report(&self) -> Report {
         let counts = self.ledger.counts();
-        let whole = self.fleet.statistics();
+        let whole = Counted::sum(&self.fleet.counted());
         let measured = self.opening.as_ref().zip(self.closing.as_ref()).map(|(from, to)| Measured::between(from, to));
         let window = measured.as_ref();
-        let per_client = |count: fn(&Statistics) -> u64, decimals| {
-            let window = window.filter(|window| window.client_seconds > 0.0)?;
-            Some(rounded(count(&window.statistics) as f64 / window.client_seconds, decimals))
-        };
-        let statistics = window.map_or(&whole, |window| &window.statistics);
+        let inside = window.map(|window| Counted::sum(&window.counted));
+        let statistics = &inside.as_ref().unwrap_or(&whole).statistics;
         let reports = statistics.margins_late + statistics.margins_in_time;
         let server = window.map(|window| window.server.clone());
         Report {
@@ -404,19 +385,18 @@ impl<'o> Conductor<'o> {
             matches_finished: counts.finished,
             results_confirmed: counts.confirmed,
             results_contradicted: counts.contradicted,
-            join_ms: Quantiles::of(self.fleet.join_times()),
+            join_ms: Quantiles::of(&self.fleet.join_times()),
             joins_deferred: self.joins.deferred,
             joins_failed: self.joins.failed,
+            refusals: self.joins.refusals(),
             window_s: window.map_or(0.0, |window| rounded(window.seconds, 2)),
-            snapshots_per_client_s: per_client(|counted| counted.snapshots, 2),
-            bytes_down_per_client_s: per_client(|counted| counted.bytes_down, 1),
-            bytes_up_per_client_s: per_client(|counted| counted.bytes_up, 1),
-            datagrams_down_per_client_s: per_client(|counted| counted.datagrams_down, 2),
-            datagrams_up_per_client_s: per_client(|counted| counted.datagrams_up, 2),
+            rates: inside.as_ref().map(Rates::of).unwrap_or_default(),
             input_to_ack_ms: Quantiles::of(&statistics.input_to_ack),
+            snapshot_age_ms: Quantiles::of(&statistics.snapshot_age),
             inputs_late_share: (reports > 0).then(|| rounded(statistics.margins_late as f64 / reports as f64, 5)),
-            state_mismatches: whole.state_mismatches,
-            datagrams_refused: whole.datagrams_refused,
+            transports: self.transport_reports(window),
+            state_mismatches: whole.statistics.state_mismatches,
+            datagrams_refused: whole.statistics.datagrams_refused,
             datagrams_unsent: self.fleet.unsent(),
             disconnects: self.fleet.disconnects().clone(),
             shutdown_notices: whole.shutdown_notices,
@@ -433,8 +413,8 @@ impl<'o> Conductor<'o> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::service::tests::{serve, version};
     use super::*;
+    use crate::service::tests::{serve, version};
     use astro_shared::wire;
 
     fn options(server: String) -> Options {
@@ -463,6 +443,6 @@ mod tests {
         let server = serve(vec![(200, "", version(wire::fingerprint()))]);
         let report = run(&options(server), &AtomicBool::new(true)).unwrap();
         assert!(report.interrupted && !report.all_confirmed());
-        assert_eq!((report.matches_started, report.snapshots_per_client_s), (0, None));
+        assert_eq!((report.matches_started, report.rates.snapshots_per_client_s), (0, None));
     }
 }

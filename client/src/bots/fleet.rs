@@ -3,34 +3,29 @@
 //! In: seats won, time. Out: datagrams, and what happened to whom.
 //! Sessions are driven 60 times a second, in [`PHASES`] groups one after the other within a tick, so that
 //! neither the server nor this process meets a thousand datagrams in one instant.
-//! *Invariant:* per datagram nothing is allocated and nobody is searched for.
+//! *Invariant:* per UDP datagram nothing is allocated; nobody is ever searched for.
 //! *Invariant:* time is an argument.
 //! Start reading at [`Fleet::receive`] and [`Fleet::drive`].
 
 use std::collections::BTreeMap;
-use std::io;
 use std::time::Duration;
 
 use astro_shared::sim::SimPlugin;
 use bevy_ecs::world::World;
 
 use super::ledger::Reached;
-use super::service::Joined;
+use super::window::{ByTransport, Counted};
+use super::workers::Boarding;
 use crate::brain::Brain;
 use crate::net::native::{FleetSockets, Port};
-use crate::session::{Ended, Histogram, Link, MatchResult, Session, SessionEvent, Statistics, TokenError};
+use crate::net::websocket::{ClientWebSocket, FleetWebSockets};
+use crate::net::{Carried, Transport};
+use crate::player::BoardError;
+use crate::service::Joined;
+use crate::session::{Ended, Histogram, Link, MatchResult, Session, SessionEvent, TokenError};
 
 /// Parts of a tick: each session is driven in one of them.
 pub const PHASES: u32 = 4;
-
-/// A bot could not set out.
-#[derive(Debug, thiserror::Error)]
-pub enum BoardError {
-    #[error("the connect token cannot be used: {0}")]
-    Token(#[from] TokenError),
-    #[error("no socket for a bot: {0}")]
-    Socket(#[from] io::Error),
-}
 
 /// What happened to a bot of the match with that number.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,30 +39,57 @@ pub enum FleetEvent {
 pub struct Fleet {
     world: World,
     sockets: FleetSockets,
+    websockets: FleetWebSockets,
     /// By bot number; numbers are used again.
     bots: Vec<Option<Box<Bot>>>,
     free: Vec<u32>,
     snapshots_per_s: u8,
-    /// Bots that are welcomed and not gone.
-    connected: u32,
+    tallies: ByTransport<Tally>,
     connected_max: u32,
-    sessions: u64,
-    /// What bots that are gone have counted.
-    past: Statistics,
-    /// From asking for a seat to the server's welcome.
-    join_times: Histogram,
+    updated: Duration,
     disconnects: BTreeMap<&'static str, u64>,
     leaving: bool,
+}
+
+/// What was counted for the bots of one transport.
+#[derive(Clone, Debug, Default)]
+pub struct Tally {
+    /// Sessions that were begun.
+    pub sessions: u64,
+    /// Bots that are welcomed and not gone.
+    pub connected: u32,
+    pub connected_max: u32,
+    /// From asking for a seat to the server's welcome.
+    pub join_times: Histogram,
+    /// Without the statistics of sessions that still live.
+    past: Counted,
 }
 
 struct Bot {
     session: Session,
     brain: Brain,
-    port: Port,
+    carrier: Carrier,
+    carried: Carried,
     number: usize,
     /// When its seat was asked for.
     asked: Duration,
     reached: Reached,
+}
+
+/// A bot's place on the network.
+enum Carrier {
+    Udp(Port),
+    /// Its place among the WebSockets.
+    WebSocket(usize),
+}
+
+impl Carrier {
+    fn transport(&self) -> Transport {
+        match self {
+            Carrier::Udp(_) => Transport::Udp,
+            Carrier::WebSocket(_) => Transport::WebSocket,
+        }
+    }
 }
 
 impl Fleet {
@@ -75,14 +97,13 @@ impl Fleet {
         Fleet {
             world: SimPlugin::world(),
             sockets: FleetSockets::new(),
+            websockets: FleetWebSockets::default(),
             bots: Vec::new(),
             free: Vec::new(),
             snapshots_per_s,
-            connected: 0,
+            tallies: ByTransport::default(),
             connected_max: 0,
-            sessions: 0,
-            past: Statistics::default(),
-            join_times: Histogram::default(),
+            updated: Duration::ZERO,
             disconnects: BTreeMap::new(),
             leaving: false,
         }
@@ -94,39 +115,65 @@ impl Fleet {
     /// When its ticket or this machine's sockets do not allow it.
     pub fn board(
         &mut self,
-        joined: &Joined,
+        boarding: Boarding,
         number: usize,
         seed: u64,
         asked: Duration,
         now: Duration,
     ) -> Result<(), BoardError> {
-        let link = Link::from_connect_token(&joined.connect_token, now)?;
-        let server = link.server_address().ok_or(TokenError::NoAddress)?;
+        let Boarding { joined, websocket } = boarding;
         let bot = self.free.pop().unwrap_or_else(|| {
             self.bots.push(None);
             self.bots.len() as u32 - 1
         });
-        let port = match self.sockets.open(bot, server) {
-            Ok(port) => port,
+        let (link, carrier) = match self.open(bot, &joined, websocket, now) {
+            Ok(opened) => opened,
             Err(error) => {
                 self.free.push(bot);
-                return Err(error.into());
+                return Err(error);
             }
         };
+        let transport = carrier.transport();
         let mut session = Session::new(link, self.snapshots_per_s, now);
         session.start(joined.ruleset.clone());
-        let (brain, reached) = (Brain::new(seed), Reached::default());
-        self.bots[bot as usize] = Some(Box::new(Bot { session, brain, port, number, asked, reached }));
-        self.sessions += 1;
+        let (brain, carried, reached) = (Brain::new(seed), Carried::default(), Reached::default());
+        self.bots[bot as usize] = Some(Box::new(Bot { session, brain, carrier, carried, number, asked, reached }));
+        self.tallies[transport as usize].sessions += 1;
         Ok(())
+    }
+
+    fn open(
+        &mut self,
+        bot: u32,
+        joined: &Joined,
+        websocket: Option<Box<ClientWebSocket>>,
+        now: Duration,
+    ) -> Result<(Link, Carrier), BoardError> {
+        if let Some(websocket) = websocket {
+            return Ok((Link::Bare, Carrier::WebSocket(self.websockets.add(*websocket, bot)?)));
+        }
+        let link = Link::from_connect_token(&joined.connect_token, now)?;
+        let server = link.server_address().ok_or(TokenError::NoAddress)?;
+        Ok((link, Carrier::Udp(self.sockets.open(bot, server)?)))
     }
 
     /// Takes in everything that has arrived.
     pub fn receive(&mut self, now: Duration) {
-        let Fleet { world, sockets, bots, .. } = self;
+        let passed = now.saturating_sub(self.updated).as_secs_f64();
+        self.updated = now;
+        for tally in &mut self.tallies {
+            tally.past.client_seconds += f64::from(tally.connected) * passed;
+        }
+        let Fleet { world, sockets, websockets, bots, .. } = self;
         sockets.receive(|bot, bytes| {
             if let Some(bot) = bots.get_mut(bot as usize).and_then(Option::as_deref_mut) {
+                bot.carried.count_down(bytes.len());
                 bot.session.handle_datagram(world, bytes, now);
+            }
+        });
+        websockets.receive(|bot, packet| {
+            if let Some(bot) = bots.get_mut(bot as usize).and_then(Option::as_deref_mut) {
+                bot.session.handle_datagram(world, packet, now);
             }
         });
     }
@@ -135,7 +182,7 @@ impl Fleet {
     pub fn drive(&mut self, phase: u32, now: Duration, mut tell: impl FnMut(FleetEvent)) {
         for index in (phase as usize % PHASES as usize..self.bots.len()).step_by(PHASES as usize) {
             let Some(mut bot) = self.bots[index].take() else { continue };
-            bot.fly(&mut self.sockets, now);
+            bot.fly(&mut self.sockets, &mut self.websockets, now);
             let mut closed = None;
             while let Some(event) = bot.session.poll_event() {
                 if let SessionEvent::Closed { reason } = event {
@@ -155,9 +202,11 @@ impl Fleet {
         match event {
             SessionEvent::Welcomed(_) => {
                 bot.reached.welcomed = true;
-                self.join_times.record(now.saturating_sub(bot.asked));
-                self.connected += 1;
-                self.connected_max = self.connected_max.max(self.connected);
+                let tally = &mut self.tallies[bot.carrier.transport() as usize];
+                tally.join_times.record(now.saturating_sub(bot.asked));
+                tally.connected += 1;
+                tally.connected_max = tally.connected_max.max(tally.connected);
+                self.connected_max = self.connected_max.max(self.connected());
                 tell(FleetEvent::Welcomed { number });
             }
             SessionEvent::Result => {
@@ -176,14 +225,19 @@ impl Fleet {
 
     /// Takes leave of a bot whose session is over.
     fn disembark(&mut self, mut bot: Bot, index: u32, reason: Ended, tell: &mut impl FnMut(FleetEvent)) {
-        self.connected -= u32::from(bot.reached.welcomed);
+        let tally = &mut self.tallies[bot.carrier.transport() as usize];
+        tally.connected -= u32::from(bot.reached.welcomed);
+        tally.past.statistics.add(bot.session.statistics());
+        tally.past.carried.add(&bot.carried);
         // After the result every way to end is normal, and so is leaving when we were told to.
         if !bot.reached.told && !self.leaving {
             *self.disconnects.entry(reason.name()).or_default() += 1;
         }
-        self.past.add(bot.session.statistics());
         bot.session.release(&mut self.world);
-        self.sockets.close(bot.port);
+        match bot.carrier {
+            Carrier::Udp(port) => self.sockets.close(port),
+            Carrier::WebSocket(place) => self.websockets.remove(place),
+        }
         self.free.push(index);
         tell(FleetEvent::Closed { number: bot.number, reached: bot.reached });
     }
@@ -200,7 +254,7 @@ impl Fleet {
 
     /// Bots that are welcomed and not gone.
     pub fn connected(&self) -> u32 {
-        self.connected
+        self.tallies.iter().map(|tally| tally.connected).sum()
     }
 
     pub fn connected_max(&self) -> u32 {
@@ -209,16 +263,22 @@ impl Fleet {
 
     /// Sessions that were begun.
     pub fn sessions(&self) -> u64 {
-        self.sessions
+        self.tallies.iter().map(|tally| tally.sessions).sum()
     }
 
     /// Datagrams that the system would not take.
     pub fn unsent(&self) -> u64 {
-        self.sockets.unsent
+        self.sockets.unsent + self.websockets.unsent()
     }
 
-    pub fn join_times(&self) -> &Histogram {
-        &self.join_times
+    pub fn join_times(&self) -> Histogram {
+        let mut all = Histogram::default();
+        self.tallies.iter().for_each(|tally| all.add(&tally.join_times));
+        all
+    }
+
+    pub fn tally(&self, transport: Transport) -> &Tally {
+        &self.tallies[transport as usize]
     }
 
     /// Sessions that ended otherwise than with their match, by reason.
@@ -226,26 +286,38 @@ impl Fleet {
         &self.disconnects
     }
 
-    /// Snapshots and mismatches so far; cheaper than [`Fleet::statistics`].
+    /// Snapshots and mismatches so far; cheaper than [`Fleet::counted`].
     pub fn snapshots(&self) -> (u64, u64) {
+        let past = self.tallies.iter().map(|tally| &tally.past.statistics);
         let living = self.bots.iter().flatten().map(|bot| bot.session.statistics());
-        living.fold((self.past.snapshots, self.past.state_mismatches), |(snapshots, mismatches), counted| {
+        past.chain(living).fold((0, 0), |(snapshots, mismatches), counted| {
             (snapshots + counted.snapshots, mismatches + counted.state_mismatches)
         })
     }
 
     /// What all bots ever have counted.
-    pub fn statistics(&self) -> Statistics {
-        let mut all = self.past.clone();
-        self.bots.iter().flatten().for_each(|bot| all.add(bot.session.statistics()));
+    pub fn counted(&self) -> ByTransport<Counted> {
+        let mut all = self.tallies.each_ref().map(|tally| tally.past.clone());
+        for bot in self.bots.iter().flatten() {
+            let counted = &mut all[bot.carrier.transport() as usize];
+            counted.statistics.add(bot.session.statistics());
+            counted.carried.add(&bot.carried);
+        }
         all
     }
 }
 
 impl Bot {
     /// One tick of one session.
-    fn fly(&mut self, sockets: &mut FleetSockets, now: Duration) {
+    fn fly(&mut self, sockets: &mut FleetSockets, websockets: &mut FleetWebSockets, now: Duration) {
         let session = &mut self.session;
+        let mut websocket = match self.carrier {
+            Carrier::Udp(_) => None,
+            Carrier::WebSocket(place) => websockets.get_mut(place),
+        };
+        if let Some(closed) = websocket.as_ref().and_then(|websocket| websocket.closed()) {
+            session.handle_carrier_closed(closed.code);
+        }
         session.handle_tick(now);
         while let Some(tick) = session.poll_sample(now) {
             let (Some(view), Some(rules), Some(seat)) = (session.view(), session.ruleset(), session.seat()) else {
@@ -255,7 +327,18 @@ impl Bot {
             session.sample(tick, input, now);
         }
         while let Some(transmit) = session.poll_transmit(now) {
-            sockets.send(&self.port, transmit.bytes);
+            match (&self.carrier, &mut websocket) {
+                (Carrier::Udp(port), _) => {
+                    self.carried.count_up(transmit.bytes.len());
+                    sockets.send(port, transmit.bytes);
+                }
+                (Carrier::WebSocket(_), Some(websocket)) => websocket.queue(transmit.bytes),
+                (Carrier::WebSocket(_), None) => {}
+            }
+        }
+        if let Some(websocket) = websocket {
+            websocket.flush();
+            self.carried = websocket.carried();
         }
     }
 }

@@ -3,17 +3,19 @@
 //! In: options, a server's HTTP address. Out: a progress line, a report, an exit code.
 //! One thread drives every session at 60 Hz; a few others do the blocking HTTP. Order of things:
 //! [`options`] → [`conductor`] (what happens when) → [`fleet`] (the sessions and their sockets), [`ledger`]
-//! (which match got how far), [`workers`] over [`service`] (HTTP) → [`window`], [`metrics`] and [`report`].
+//! (which match got how far), [`joins`] and [`workers`] over [`service`](crate::service) (HTTP) → [`window`], [`metrics`] and [`report`].
+//! With `--profile` the bots are none of that: see [`attack`].
 //! *Invariant:* a bot is a player like any other: it joins by HTTP and knows what its session decoded.
 //! Start reading at [`conductor::run`].
 
+pub mod attack;
 pub mod conductor;
 pub mod fleet;
+pub mod joins;
 pub mod ledger;
 pub mod metrics;
 pub mod options;
 pub mod progress;
 pub mod report;
-pub mod service;
 pub mod window;
 pub mod workers;

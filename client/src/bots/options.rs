@@ -7,16 +7,19 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use astro_shared::sim::units::{SEATS_MAX, SEATS_MIN};
-use clap::Parser;
 use clap::builder::RangedU64ValueParser;
+use clap::{Parser, ValueEnum};
+
+use super::attack::{ATTACKERS_MAX, Profile};
+use crate::net::Transport;
 
 /// Plays matches against a server with real clients, and reports what they met.
 ///
-/// Every bot joins over HTTP, connects over UDP and flies by what it decodes. New matches are started for a while;
+/// Every bot joins over HTTP, connects over UDP or WebSocket and flies by what it decodes. New matches are started for a while;
 /// each one that ends before that is replaced. Then the bots wait for the results of all that were started.
 ///
 /// Exit code: 0 when every started match has a stored result; 1 when one has none; 2 when nothing could be started;
-/// 130 after Ctrl-C.
+/// 130 after Ctrl-C. With --profile: 0 when the server dealt with the attack, 1 when it did not.
 #[derive(Parser, Clone, Debug, PartialEq, Eq)]
 #[command(name = "bots", version)]
 pub struct Options {
@@ -59,6 +62,37 @@ pub struct Options {
     /// Snapshots a second that each bot asks for: 15, 30 or 60
     #[arg(long, value_name = "N", default_value_t = 30, value_parser = parse_snapshots)]
     pub snapshots: u8,
+
+    /// What the bots connect over; mixed: every other one
+    #[arg(long, value_enum, default_value_t = Carriers::Udp)]
+    pub transport: Carriers,
+
+    /// Attack instead of playing, to test a server of your own on this machine; see --attackers and --seconds
+    #[arg(long, value_enum, value_name = "PROFILE")]
+    pub profile: Option<Profile>,
+
+    /// Attackers at a time, each doing everything that the profile names
+    #[arg(long, value_name = "N", default_value_t = 1, requires = "profile", value_parser = RangedU64ValueParser::<u32>::new().range(1..=u64::from(ATTACKERS_MAX)))]
+    pub attackers: u32,
+}
+
+/// What the bots of a match connect over.
+#[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Carriers {
+    Udp,
+    Ws,
+    Mixed,
+}
+
+impl Carriers {
+    /// For the bot that asks for the `seat`th seat of its match.
+    pub fn of(self, seat: u8) -> Transport {
+        match self {
+            Carriers::Udp => Transport::Udp,
+            Carriers::Ws => Transport::WebSocket,
+            Carriers::Mixed => Transport::ALL[usize::from(seat) % Transport::ALL.len()],
+        }
+    }
 }
 
 impl Options {
@@ -115,11 +149,22 @@ mod tests {
     }
 
     #[test]
+    fn mixed_is_every_other_bot() {
+        let carriers = |line: &str| (0..4).map(|seat| read(line).unwrap().transport.of(seat)).collect::<Vec<_>>();
+        let (udp, ws) = (Transport::Udp, Transport::WebSocket);
+        assert_eq!(carriers(""), [udp; 4]);
+        assert_eq!(carriers("--transport ws"), [ws; 4]);
+        assert_eq!(carriers("--transport mixed"), [udp, ws, udp, ws]);
+    }
+
+    #[test]
     fn mistakes_are_said_in_words() {
         assert!(read("--server https://example.org").unwrap_err().contains("https is not supported"));
         assert!(read("--server example.org").unwrap_err().contains("must begin with http://"));
         assert!(read("--seats 9").unwrap_err().contains("9 is not in 2..=8"));
         assert!(read("--snapshots 20").unwrap_err().contains("must be 15, 30 or 60"));
+        assert!(read("--attackers 2").unwrap_err().contains("--profile"));
+        assert!(read("--profile flood --attackers 17").unwrap_err().contains("17 is not in 1..=16"));
         assert!(read("--help").unwrap_err().contains("Exit code"));
         assert_eq!(read("--server http://[::1]:80/").unwrap().server, "http://[::1]:80");
     }

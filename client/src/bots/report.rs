@@ -9,7 +9,11 @@ use std::fmt::{self, Display, Formatter};
 
 use serde::Serialize;
 
+use super::fleet::Tally;
+use super::joins::Refusal;
 use super::metrics::ServerReport;
+use super::window::Counted;
+use crate::net::Transport;
 use crate::session::Histogram;
 
 /// With their core busier than this, the bots may themselves be what was measured.
@@ -28,21 +32,25 @@ pub struct Report {
     pub results_confirmed: u64,
     /// Results that bots were told differently, or that were stored otherwise than told.
     pub results_contradicted: u64,
-    /// From asking for a seat over HTTP to the server's welcome over UDP.
+    /// From asking for a seat over HTTP to the server's welcome over UDP or WebSocket.
     pub join_ms: Quantiles,
     /// Requests for seats that were repeated later (the server was full or gone), and that failed for good.
     pub joins_deferred: u64,
     pub joins_failed: u64,
+    /// What the service refused, by kind.
+    pub refusals: Vec<Refusal>,
     /// From the moment that the first matches were all in, to when no more were started.
     pub window_s: f64,
-    pub snapshots_per_client_s: Option<f64>,
-    pub bytes_down_per_client_s: Option<f64>,
-    pub bytes_up_per_client_s: Option<f64>,
-    pub datagrams_down_per_client_s: Option<f64>,
-    pub datagrams_up_per_client_s: Option<f64>,
+    #[serde(flatten)]
+    pub rates: Rates,
     pub input_to_ack_ms: Quantiles,
+    /// How much later than the best one of its session a snapshot came, by ticks (`session/age.rs`). Arrivals are
+    /// read 240 times a second, so it is right within 4 ms.
+    pub snapshot_age_ms: Quantiles,
     /// Share of snapshots that reported inputs as too late.
     pub inputs_late_share: Option<f64>,
+    /// By what the bots connected over.
+    pub transports: BTreeMap<&'static str, TransportReport>,
     /// Of the whole run.
     pub state_mismatches: u64,
     pub datagrams_refused: u64,
@@ -61,6 +69,60 @@ pub struct Report {
     /// Why there are no figures of the server.
     pub server_missing: Option<String>,
     pub interrupted: bool,
+}
+
+/// The bots of one transport, in the window.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct TransportReport {
+    pub clients_connected_max: u32,
+    /// Of the whole run, and so the join times.
+    pub sessions: u64,
+    pub join_ms: Quantiles,
+    #[serde(flatten)]
+    pub rates: Rates,
+    pub input_to_ack_ms: Quantiles,
+    pub snapshot_age_ms: Quantiles,
+}
+
+impl TransportReport {
+    pub fn of(tally: &Tally, window: Option<&Counted>) -> TransportReport {
+        let nothing = Counted::default();
+        let statistics = &window.unwrap_or(&nothing).statistics;
+        TransportReport {
+            clients_connected_max: tally.connected_max,
+            sessions: tally.sessions,
+            join_ms: Quantiles::of(&tally.join_times),
+            rates: window.map(Rates::of).unwrap_or_default(),
+            input_to_ack_ms: Quantiles::of(&statistics.input_to_ack),
+            snapshot_age_ms: Quantiles::of(&statistics.snapshot_age),
+        }
+    }
+}
+
+/// Per client and second; `None` when nothing was measured. Over UDP datagrams and their payload; over WebSocket
+/// frames and their bytes, headers included.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+pub struct Rates {
+    pub snapshots_per_client_s: Option<f64>,
+    pub bytes_down_per_client_s: Option<f64>,
+    pub bytes_up_per_client_s: Option<f64>,
+    pub datagrams_down_per_client_s: Option<f64>,
+    pub datagrams_up_per_client_s: Option<f64>,
+}
+
+impl Rates {
+    pub fn of(counted: &Counted) -> Rates {
+        let Counted { statistics, carried, client_seconds } = counted;
+        let rate =
+            |count: u64, decimals| (*client_seconds > 0.0).then(|| rounded(count as f64 / client_seconds, decimals));
+        Rates {
+            snapshots_per_client_s: rate(statistics.snapshots, 2),
+            bytes_down_per_client_s: rate(carried.bytes_down, 1),
+            bytes_up_per_client_s: rate(carried.bytes_up, 1),
+            datagrams_down_per_client_s: rate(carried.datagrams_down, 2),
+            datagrams_up_per_client_s: rate(carried.datagrams_up, 2),
+        }
+    }
 }
 
 /// Milliseconds; `None` when nothing was measured.
@@ -87,6 +149,29 @@ impl Report {
     /// Whether every match that began has a stored result that is the one its players were told.
     pub fn all_confirmed(&self) -> bool {
         self.matches_started > 0 && self.results_confirmed == self.matches_started
+    }
+}
+
+impl TransportReport {
+    fn write(&self, f: &mut Formatter<'_>, name: &str) -> fmt::Result {
+        let (p50, p99) = (figure(self.join_ms.p50, 1), figure(self.join_ms.p99, 1));
+        let TransportReport { clients_connected_max, sessions, .. } = self;
+        writeln!(
+            f,
+            "{name:<11} at most {clients_connected_max} connected   {sessions} sessions   joins p50 {p50} ms   p99 {p99} ms"
+        )?;
+        let Rates { bytes_down_per_client_s, datagrams_down_per_client_s, .. } = self.rates;
+        let Rates { bytes_up_per_client_s, datagrams_up_per_client_s, .. } = self.rates;
+        let unit = if name == Transport::Udp.name() { "datagrams" } else { "frames" };
+        for (name, bytes, datagrams) in [
+            ("down", bytes_down_per_client_s, datagrams_down_per_client_s),
+            ("up", bytes_up_per_client_s, datagrams_up_per_client_s),
+        ] {
+            let (bytes, datagrams) = (figure(bytes, 0), figure(datagrams, 1));
+            writeln!(f, "  {name:<9} {bytes} B/s and {datagrams} {unit}/s per client")?;
+        }
+        let (p50, p99) = (figure(self.snapshot_age_ms.p50, 1), figure(self.snapshot_age_ms.p99, 1));
+        writeln!(f, "  age       p50 {p50} ms   p99 {p99} ms")
     }
 }
 
@@ -139,18 +224,19 @@ impl Report {
         let (p50, p99) = (figure(self.join_ms.p50, 1), figure(self.join_ms.p99, 1));
         let Report { joins_deferred, joins_failed, .. } = self;
         writeln!(f, "joins       p50 {p50} ms   p99 {p99} ms   {joins_deferred} put off   {joins_failed} failed")?;
+        for refusal in &self.refusals {
+            writeln!(f, "refused     {} times {refusal}", refusal.count)?;
+        }
         writeln!(f, "window      {:.1} s", self.window_s)
     }
 
     fn write_clients(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        let snapshots = figure(self.snapshots_per_client_s, 2);
+        let snapshots = figure(self.rates.snapshots_per_client_s, 2);
         writeln!(f, "snapshots   {snapshots} per client and second   {} state mismatches", self.state_mismatches)?;
-        for (name, bytes, datagrams) in [
-            ("down       ", self.bytes_down_per_client_s, self.datagrams_down_per_client_s),
-            ("up         ", self.bytes_up_per_client_s, self.datagrams_up_per_client_s),
-        ] {
-            let (bytes, datagrams) = (figure(bytes, 0), figure(datagrams, 1));
-            writeln!(f, "{name} {bytes} B/s and {datagrams} datagrams/s per client (UDP payload)")?;
+        let (p50, p99) = (figure(self.snapshot_age_ms.p50, 1), figure(self.snapshot_age_ms.p99, 1));
+        writeln!(f, "age         p50 {p50} ms   p99 {p99} ms behind the earliest arrival")?;
+        for (transport, report) in &self.transports {
+            report.write(f, transport)?;
         }
         let (p50, p99) = (figure(self.input_to_ack_ms.p50, 1), figure(self.input_to_ack_ms.p99, 1));
         let late = figure(self.inputs_late_share.map(|share| share * 100.0), 2);
@@ -199,6 +285,21 @@ pub(super) mod tests {
 
     pub fn sample() -> Report {
         let times = TickTimes { p50: 0.5, p99: 1.25, max: 3.0 };
+        let rates = Rates {
+            snapshots_per_client_s: Some(30.0),
+            bytes_down_per_client_s: Some(2400.0),
+            bytes_up_per_client_s: Some(1500.0),
+            datagrams_down_per_client_s: Some(30.1),
+            datagrams_up_per_client_s: Some(31.0),
+        };
+        let transport = TransportReport {
+            clients_connected_max: 100,
+            sessions: 164,
+            join_ms: Quantiles { p50: Some(12.3), p99: Some(45.6) },
+            rates,
+            input_to_ack_ms: Quantiles::default(),
+            snapshot_age_ms: Quantiles::default(),
+        };
         Report {
             clients: 100,
             clients_connected_max: 100,
@@ -210,14 +311,13 @@ pub(super) mod tests {
             join_ms: Quantiles { p50: Some(12.3), p99: Some(45.6) },
             joins_deferred: 0,
             joins_failed: 0,
+            refusals: vec![],
             window_s: 20.0,
-            snapshots_per_client_s: Some(30.0),
-            bytes_down_per_client_s: Some(2400.0),
-            bytes_up_per_client_s: Some(1500.0),
-            datagrams_down_per_client_s: Some(30.1),
-            datagrams_up_per_client_s: Some(31.0),
+            rates,
             input_to_ack_ms: Quantiles::default(),
+            snapshot_age_ms: Quantiles { p50: Some(1.5), p99: Some(17.0) },
             inputs_late_share: None,
+            transports: BTreeMap::from([("udp", transport)]),
             state_mismatches: 0,
             datagrams_refused: 0,
             datagrams_unsent: 0,
@@ -255,6 +355,16 @@ pub(super) mod tests {
             "/snapshots_per_client_s",
             "/bytes_down_per_client_s",
             "/bytes_up_per_client_s",
+            "/datagrams_down_per_client_s",
+            "/datagrams_up_per_client_s",
+            "/snapshot_age_ms/p50",
+            "/snapshot_age_ms/p99",
+            "/transports/udp/clients_connected_max",
+            "/transports/udp/join_ms/p99",
+            "/transports/udp/bytes_up_per_client_s",
+            "/transports/udp/datagrams_down_per_client_s",
+            "/transports/udp/snapshot_age_ms/p99",
+            "/refusals",
             "/input_to_ack_ms/p50",
             "/input_to_ack_ms/p99",
             "/state_mismatches",

@@ -8,14 +8,46 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::metrics::{Page, ServerReport};
+use crate::net::{Carried, Transport};
 use crate::session::Statistics;
+
+/// What was counted for the bots of one transport, or of all.
+#[derive(Clone, Debug, Default)]
+pub struct Counted {
+    pub statistics: Statistics,
+    pub carried: Carried,
+    /// Connected clients times seconds.
+    pub client_seconds: f64,
+}
+
+/// By transport, in the order of [`Transport::ALL`].
+pub type ByTransport<T> = [T; Transport::ALL.len()];
+
+impl Counted {
+    pub fn sum(all: &ByTransport<Counted>) -> Counted {
+        let mut sum = Counted::default();
+        for counted in all {
+            sum.statistics.add(&counted.statistics);
+            sum.carried.add(&counted.carried);
+            sum.client_seconds += counted.client_seconds;
+        }
+        sum
+    }
+
+    /// What was counted since `earlier`.
+    fn since(&self, earlier: &Counted) -> Counted {
+        let mut since = self.clone();
+        since.statistics.subtract(&earlier.statistics);
+        since.carried.subtract(&earlier.carried);
+        since.client_seconds -= earlier.client_seconds;
+        since
+    }
+}
 
 /// What was counted by the beginning or the end of the window.
 pub struct Reading {
     pub at: Duration,
-    pub statistics: Statistics,
-    /// Connected clients times seconds.
-    pub client_seconds: f64,
+    pub counted: ByTransport<Counted>,
     pub process_cpu: Duration,
     pub thread_cpu: Duration,
     pub slots: u64,
@@ -27,8 +59,7 @@ pub struct Reading {
 /// The difference between two readings.
 pub struct Measured {
     pub seconds: f64,
-    pub client_seconds: f64,
-    pub statistics: Statistics,
+    pub counted: ByTransport<Counted>,
     pub process_share: f64,
     pub thread_share: f64,
     pub slots_late_share: f64,
@@ -38,9 +69,8 @@ pub struct Measured {
 impl Measured {
     pub fn between(from: &Reading, to: &Reading) -> Measured {
         let seconds = to.at.saturating_sub(from.at).as_secs_f64().max(1e-9);
-        let client_seconds = to.client_seconds - from.client_seconds;
-        let mut statistics = to.statistics.clone();
-        statistics.subtract(&from.statistics);
+        let counted = std::array::from_fn(|index| to.counted[index].since(&from.counted[index]));
+        let client_seconds = Counted::sum(&counted).client_seconds;
         let share = |from: Duration, to: Duration| to.saturating_sub(from).as_secs_f64() / seconds;
         let server = match (&from.server, &to.server) {
             (Ok((began, before)), Ok((ended, after))) => {
@@ -51,8 +81,7 @@ impl Measured {
         };
         Measured {
             seconds,
-            client_seconds,
-            statistics,
+            counted,
             process_share: share(from.process_cpu, to.process_cpu),
             thread_share: share(from.thread_cpu, to.thread_cpu),
             slots_late_share: (to.slots_late - from.slots_late) as f64 / (to.slots - from.slots).max(1) as f64,

@@ -12,7 +12,9 @@ use std::time::Instant;
 use astro_shared::api::{MatchSummary, QuickplayRequest};
 use astro_shared::sim::units::MatchId;
 
-use super::service::{Joined, Service, ServiceError};
+use crate::net::Transport;
+use crate::net::websocket::ClientWebSocket;
+use crate::service::{Joined, Service, ServiceError};
 
 /// Requests at a time. A join waits for a tick of the shard, some 20 ms, so this many make about 800 joins a second.
 pub const WORKERS: usize = 16;
@@ -20,12 +22,7 @@ pub const WORKERS: usize = 16;
 /// Something to ask the service.
 #[derive(Clone, Debug)]
 pub enum Job {
-    /// A seat for a bot of `group`. `attempt` counts from 1.
-    Join {
-        group: usize,
-        request: QuickplayRequest,
-        attempt: u32,
-    },
+    Join(JoinJob),
     /// Whether the result of the match with number `index` is stored.
     Confirm {
         index: usize,
@@ -34,15 +31,30 @@ pub enum Job {
     Scrape,
 }
 
+/// A seat to ask for, for a bot of `group`.
+#[derive(Clone, Debug)]
+pub struct JoinJob {
+    pub group: usize,
+    pub request: QuickplayRequest,
+    /// What the bot will play over.
+    pub transport: Transport,
+    /// Counts from 1.
+    pub attempt: u32,
+}
+
+/// A seat won, and the connection to it where that is more than a ticket.
+pub struct Boarding {
+    pub joined: Joined,
+    pub websocket: Option<Box<ClientWebSocket>>,
+}
+
 /// What the service said.
-#[derive(Debug)]
 pub enum Done {
     /// `asked` is when the request began.
     Joined {
-        job: Job,
-        group: usize,
+        job: JoinJob,
         asked: Instant,
-        result: Result<Joined, ServiceError>,
+        result: Result<Boarding, ServiceError>,
     },
     Confirmed {
         job: Job,
@@ -94,15 +106,27 @@ fn work(service: &Service, todo: &Mutex<Receiver<Job>>, finished: &Sender<Done>)
     }
 }
 
+/// Wins a seat and, over WebSocket, connects to it: that blocks, and must not stall the thread that flies.
+fn join(service: &Service, job: &JoinJob) -> Result<Boarding, ServiceError> {
+    let joined = service.join(&job.request)?;
+    let websocket = match job.transport {
+        Transport::Udp => None,
+        Transport::WebSocket => {
+            Some(Box::new(ClientWebSocket::connect(&joined.websocket).map_err(ServiceError::from_websocket)?))
+        }
+    };
+    Ok(Boarding { joined, websocket })
+}
+
 fn carry_out(service: &Service, job: Job) -> Done {
     let asked = Instant::now();
-    match &job {
-        Job::Join { group, request, .. } => {
-            let (group, result) = (*group, service.join(request));
-            Done::Joined { job, group, asked, result }
+    match job {
+        Job::Join(job) => {
+            let result = join(service, &job);
+            Done::Joined { job, asked, result }
         }
         Job::Confirm { index, id } => {
-            let (index, result) = (*index, service.match_summary(*id));
+            let result = service.match_summary(id);
             Done::Confirmed { job, index, result }
         }
         Job::Scrape => {

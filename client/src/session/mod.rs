@@ -12,6 +12,7 @@
 //! [`Session::poll_transmit`] and [`Session::poll_event`] until they are empty.
 //! Start reading at [`Session`] and [`Session::handle_datagram`].
 
+mod age;
 mod clock;
 mod control;
 mod inputs;
@@ -33,9 +34,10 @@ use astro_shared::sim::units::{MatchId, SEATS_MAX, SEATS_MIN, Seat, TICKS_PER_SE
 use astro_shared::wire::acknowledge::Acknowledge;
 use astro_shared::wire::message::{CloseReason, MissedEvent, Place, ResultSeat, RosterSeat, ToClient, ToServer};
 use astro_shared::wire::snapshot::{self, Decoded, NO_MARGIN};
-use astro_shared::wire::{self, WireError};
+use astro_shared::wire::{self, WireError, websocket};
 use bevy_ecs::world::World;
 
+use age::ArrivalLine;
 use clock::TickClock;
 use control::Control;
 use inputs::InputQueue;
@@ -77,6 +79,7 @@ pub struct Session {
     /// A spectator's word on what it has, still to be sent; and when it sent the last one.
     acknowledge: bool,
     acknowledged_at: Duration,
+    arrivals: ArrivalLine,
     /// At most one of each kind: all but `RosterChanged` happen once, and that one is not queued twice.
     events: VecDeque<SessionEvent>,
     statistics: Statistics,
@@ -171,6 +174,24 @@ pub enum Ended {
 }
 
 impl Ended {
+    /// What a WebSocket's close code says. Most follow a message that said the same.
+    pub fn from_close_code(code: u16) -> Ended {
+        match code {
+            websocket::CLOSE_NO_HELLO => Ended::Denied,
+            websocket::CLOSE_TICKET => Ended::TicketExpired,
+            websocket::CLOSE_MATCH_OVER => Ended::Server(CloseReason::MatchOver),
+            websocket::CLOSE_OUTDATED => Ended::Server(CloseReason::Outdated),
+            websocket::CLOSE_REPLACED => Ended::Server(CloseReason::Replaced),
+            websocket::CLOSE_SILENT => Ended::Server(CloseReason::Silent),
+            websocket::CLOSE_MISBEHAVED => Ended::Server(CloseReason::Misbehaved),
+            websocket::CLOSE_VOIDED => Ended::Server(CloseReason::Voided),
+            websocket::CLOSE_TOO_SLOW => Ended::Server(CloseReason::TooSlow),
+            websocket::CLOSE_SHUTTING_DOWN => Ended::Server(CloseReason::ShuttingDown),
+            websocket::CLOSE_LEFT => Ended::Left,
+            _ => Ended::Dropped,
+        }
+    }
+
     /// For reports and logs.
     pub fn name(self) -> &'static str {
         match self {
@@ -216,6 +237,7 @@ impl Session {
             inputs: InputQueue::new(now),
             acknowledge: false,
             acknowledged_at: now,
+            arrivals: ArrivalLine::default(),
             events: VecDeque::new(),
             statistics: Statistics::default(),
             heard: now,
@@ -263,6 +285,13 @@ impl Session {
         self.on_link_changed();
     }
 
+    /// Takes the end of a carrier that is a connection of its own; `code` is its close code, if it gave one.
+    pub fn handle_carrier_closed(&mut self, code: Option<u16>) {
+        if self.state != State::Closed {
+            self.close(code.map_or(Ended::Dropped, Ended::from_close_code));
+        }
+    }
+
     /// Lets time pass: notices silence, a connection that ended, a goodbye that took too long.
     pub fn handle_tick(&mut self, now: Duration) {
         self.on_link_changed();
@@ -296,6 +325,14 @@ impl Session {
         }
         self.statistics.datagrams_up += 1;
         self.statistics.bytes_up += self.datagram.len() as u64;
+        Some(Transmit { to: self.link.server_address(), bytes: &self.datagram })
+    }
+
+    /// Any payload, as the link would carry it: what tests and attack profiles send. `None` without a connection.
+    pub fn carry(&mut self, payload: &[u8]) -> Option<Transmit<'_>> {
+        if !self.link.is_connected() || !self.link.seal(payload, &mut self.datagram) {
+            return None;
+        }
         Some(Transmit { to: self.link.server_address(), bytes: &self.datagram })
     }
 
@@ -505,6 +542,7 @@ impl Session {
     }
 
     fn on_applied(&mut self, snapshot: &Decoded, now: Duration) {
+        self.statistics.snapshot_age.record(self.arrivals.age(snapshot.tick(), now));
         if self.seat().is_none() {
             self.acknowledge = true;
             return;

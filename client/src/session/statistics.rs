@@ -48,6 +48,11 @@ impl Histogram {
         found.filter(|_| count > 0).map(upper_bound)
     }
 
+    /// Counts what `other` counted as well.
+    pub fn add(&mut self, other: &Histogram) {
+        self.zip(other, |count, other| *count += other);
+    }
+
     fn zip(&mut self, other: &Histogram, change: impl Fn(&mut u32, u32)) {
         self.counts.iter_mut().zip(&other.counts).for_each(|(count, other)| change(count, *other));
     }
@@ -89,6 +94,8 @@ pub struct Statistics {
     pub shutdown_notices: u64,
     /// From sampling an input to the first snapshot that says the server has it.
     pub input_to_ack: Histogram,
+    /// Of the snapshots applied; `age.rs` says how it is measured.
+    pub snapshot_age: Histogram,
 }
 
 impl Statistics {
@@ -114,7 +121,8 @@ impl Statistics {
         wide(&mut self.margins_in_time, other.margins_in_time);
         wide(&mut self.margins_late, other.margins_late);
         wide(&mut self.shutdown_notices, other.shutdown_notices);
-        self.input_to_ack.zip(&other.input_to_ack, narrow);
+        self.input_to_ack.zip(&other.input_to_ack, &narrow);
+        self.snapshot_age.zip(&other.snapshot_age, &narrow);
     }
 }
 

@@ -455,3 +455,31 @@ fn a_server_that_never_answers_is_given_up_after_five_seconds() {
     assert_eq!(sealed.session.poll_event(), Some(SessionEvent::Closed { reason: Ended::NoAnswer }));
     assert!((15..30).contains(&sent), "{sent} requests");
 }
+
+#[test]
+fn every_close_code_of_a_websocket_ends_a_session_with_its_reason() {
+    for reason in [
+        CloseReason::MatchOver,
+        CloseReason::Silent,
+        CloseReason::Replaced,
+        CloseReason::Outdated,
+        CloseReason::Misbehaved,
+        CloseReason::Voided,
+        CloseReason::ShuttingDown,
+        CloseReason::TooSlow,
+    ] {
+        assert_eq!(Ended::from_close_code(reason.websocket_code()), Ended::Server(reason));
+    }
+    for (code, name, _) in websocket::CLOSE_CODES {
+        assert_ne!(Ended::from_close_code(code), Ended::Dropped, "{name}");
+    }
+    let mut stage = Stage::flying();
+    stage.session.handle_carrier_closed(Some(websocket::CLOSE_TICKET));
+    stage.session.handle_carrier_closed(None);
+    stage.play(2);
+    assert_eq!(
+        stage.events.last(),
+        Some(&SessionEvent::Closed { reason: Ended::TicketExpired }),
+        "the first word counts"
+    );
+}

@@ -11,13 +11,15 @@ use std::time::Duration;
 
 use astro_shared::api::{ErrorBody, MatchSummary, QuickplayRequest, TicketAnswer, Version, hex};
 use astro_shared::sim::rules::Ruleset;
-use astro_shared::sim::units::MatchId;
-use astro_shared::wire;
+use astro_shared::sim::units::{MatchId, Seat};
+use astro_shared::wire::{self, websocket};
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use serde::de::DeserializeOwned;
 use ureq::http::Response;
 use ureq::{Agent, Body};
+
+use crate::net::websocket::{ConnectError, WebSocketTicket};
 
 const CONNECT_WITHIN: Duration = Duration::from_secs(2);
 const ANSWER_WITHIN: Duration = Duration::from_secs(10);
@@ -52,14 +54,50 @@ impl ServiceError {
             _ => None,
         }
     }
+
+    /// A WebSocket that could not be opened, in the same words as any refusal.
+    pub fn from_websocket(error: ConnectError) -> ServiceError {
+        let path = websocket::PATH.to_owned();
+        match error {
+            ConnectError::Refused { status, retry_after, body } => {
+                let ErrorBody { code, message } = serde_json::from_str(&body)
+                    .unwrap_or_else(|_| ErrorBody { code: String::new(), message: "no reason given".into() });
+                ServiceError::Refused { path, status, code, message, retry_after }
+            }
+            ConnectError::Unreachable { url, reason } => ServiceError::Unreachable { server: url, reason },
+            ConnectError::Address(_) => ServiceError::Unintelligible { path, reason: error.to_string() },
+        }
+    }
+
+    /// What the person who runs the bots can do about it.
+    pub fn advice(&self) -> Option<&'static str> {
+        match self {
+            ServiceError::Unreachable { .. } => {
+                Some("`cargo run --release` in another terminal starts a server; --server names another one")
+            }
+            ServiceError::Refused { status: 429, .. } => {
+                Some("a server started with --load-test has no limits per address")
+            }
+            ServiceError::Refused { status: 503, .. } => {
+                Some("the server has no room: play fewer matches, give it more shards, or try again later")
+            }
+            _ => None,
+        }
+    }
 }
 
 /// A seat won, with all that a session needs to take it.
 #[derive(Clone, Debug)]
 pub struct Joined {
     pub match_id: MatchId,
-    pub connect_token: Vec<u8>,
+    pub seat: Seat,
     pub ruleset: Arc<Ruleset>,
+    /// Leads there over UDP. This or the WebSocket ticket is good for one connection within 15 s.
+    pub connect_token: Vec<u8>,
+    /// Leads there over WebSocket.
+    pub websocket: WebSocketTicket,
+    /// Buys fresh tickets for the seat.
+    pub seat_secret: String,
 }
 
 /// One server's API. Shared by threads.
@@ -115,8 +153,16 @@ impl Service {
             self.check_version()?;
         }
         let connect_token = BASE64_STANDARD.decode(&ticket.connect_token).map_err(|error| unclear(path, error))?;
-        let ruleset = self.rules(&ticket.rules_hash)?;
-        Ok(Joined { match_id: ticket.match_id, connect_token, ruleset })
+        let bytes = BASE64_STANDARD.decode(&ticket.websocket_ticket).map_err(|error| unclear(path, error))?;
+        let bytes = bytes.try_into().map_err(|_| unclear(path, "a WebSocket ticket of another length"))?;
+        Ok(Joined {
+            match_id: ticket.match_id,
+            seat: Seat(ticket.seat),
+            ruleset: self.rules(&ticket.rules_hash)?,
+            connect_token,
+            websocket: WebSocketTicket { url: ticket.websocket_url, ticket: bytes },
+            seat_secret: ticket.seat_secret,
+        })
     }
 
     /// The rules of that hash.
@@ -198,7 +244,7 @@ fn unclear(path: &str, reason: impl std::fmt::Display) -> ServiceError {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+pub(crate) mod tests {
     use super::*;
     use std::io::{Read, Write};
     use std::net::{TcpListener, TcpStream};
