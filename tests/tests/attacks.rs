@@ -35,7 +35,8 @@ fn honest_matches_lose_nothing_by(profile: &str, honest_seconds: u32) {
     let _alone = alone();
     let folder = std::env::temp_dir().join(format!("astro-attack-{profile}-{}", std::process::id()));
     let assets = blitz_assets(&folder);
-    let mut service = Service::start(&format!("attack-{profile}"), &["--load-test", "--assets", &assets.to_string_lossy()]);
+    let mut service =
+        Service::start(&format!("attack-{profile}"), &["--load-test", "--assets", &assets.to_string_lossy()]);
     let hostile = options(&service, &format!("--profile {profile} --seconds 2"));
     let honest = options(
         &service,

@@ -283,11 +283,11 @@ impl<'o> Conductor<'o> {
     fn advance_stage(&mut self, now: Duration) {
         match self.stage {
             Stage::Filling { until } if now >= until || self.ledger.are_in(self.options.matches as usize) => {
-                self.workers.give(Job::Scrape);
+                self.scrape();
                 self.stage = Stage::Opening { until: now + SCRAPE_WITHIN };
             }
             Stage::Window { until } if now >= until => {
-                self.workers.give(Job::Scrape);
+                self.scrape();
                 self.stage = Stage::Closing { until: now + SCRAPE_WITHIN };
                 self.call_off_joins();
             }
@@ -296,6 +296,10 @@ impl<'o> Conductor<'o> {
             }
             _ => {}
         }
+    }
+
+    fn scrape(&self) {
+        self.workers.give(Job::Scrape { metrics: self.options.metrics() });
     }
 
     /// Seats that would only be asked for later are not asked for any more.
@@ -338,7 +342,7 @@ impl<'o> Conductor<'o> {
         self.interrupted = true;
         let now = self.now();
         if matches!(self.stage, Stage::Window { .. }) {
-            self.workers.give(Job::Scrape);
+            self.scrape();
         }
         self.stage = Stage::Leaving { until: now + LEAVE_WITHIN };
         self.later.clear();
@@ -399,7 +403,7 @@ impl<'o> Conductor<'o> {
             datagrams_refused: whole.statistics.datagrams_refused,
             datagrams_unsent: self.fleet.unsent(),
             disconnects: self.fleet.disconnects().clone(),
-            shutdown_notices: whole.shutdown_notices,
+            shutdown_notices: whole.statistics.shutdown_notices,
             bots_cpu_share: window.map(|window| rounded(window.process_share, 4)),
             bots_main_cpu_share: window.map(|window| rounded(window.thread_share, 4)),
             bots_slots_late_share: window.map(|window| rounded(window.slots_late_share, 5)),

@@ -32,6 +32,11 @@ pub struct ServerReport {
     pub tick_cpu_ms: TickTimes,
     /// Of the slowest shard.
     pub ticks_per_s: f64,
+    /// Payload as the transports count it: datagrams, over WebSocket frames.
+    pub bytes_in_per_s: f64,
+    pub bytes_out_per_s: f64,
+    pub datagrams_in_per_s: f64,
+    pub datagrams_out_per_s: f64,
     pub late_ticks: u64,
     pub skipped_ticks: u64,
     pub rss_bytes: u64,
@@ -130,6 +135,7 @@ impl ServerReport {
     /// The first metric that is missing.
     pub fn between(before: &Page, after: &Page, seconds: f64, client_seconds: f64) -> Result<ServerReport, Missing> {
         let change = |name| Ok(after.sum(name)? - before.sum(name)?);
+        let rate = |name| change(name).map(|count: f64| rounded(count / seconds, 1));
         let shards_before = before.by_label("astro_ticks_total", "shard")?;
         let shards_after = after.by_label("astro_ticks_total", "shard")?;
         let rates = shards_after.iter().map(|(shard, ticks)| {
@@ -150,6 +156,10 @@ impl ServerReport {
                 exact_max(after, "astro_tick_cpu_seconds_max"),
             ),
             ticks_per_s: rounded(rates.fold(f64::INFINITY, f64::min), 2),
+            bytes_in_per_s: rate("astro_bytes_in_total")?,
+            bytes_out_per_s: rate("astro_bytes_out_total")?,
+            datagrams_in_per_s: rate("astro_datagrams_in_total")?,
+            datagrams_out_per_s: rate("astro_datagrams_out_total")?,
             late_ticks: change("astro_late_ticks_total")? as u64,
             skipped_ticks: change("astro_skipped_ticks_total")? as u64,
             rss_bytes: after.sum("astro_process_resident_memory_bytes")? as u64,
@@ -215,8 +225,11 @@ mod tests {
              astro_ticks_total{{shard=\"0\"}} {}\nastro_ticks_total{{shard=\"1\"}} {}\n\
              astro_late_ticks_total{{shard=\"0\"}} 2\nastro_late_ticks_total{{shard=\"1\"}} 1\n\
              astro_skipped_ticks_total{{shard=\"0\"}} 0\nastro_process_cpu_seconds_total {cpu}\n\
-             astro_process_resident_memory_bytes 12345678\nodd{{text=\"a \\\"b\\\", {{c}}\"}} 1 1700000000\n",
-            ticks[0], ticks[1]
+             astro_process_resident_memory_bytes 12345678\nastro_bytes_in_total{{shard=\"0\",transport=\"udp\"}} {}\n\
+             astro_bytes_out_total 7\nastro_datagrams_in_total 7\nastro_datagrams_out_total 7\nodd{{text=\"a \\\"b\\\", {{c}}\"}} 1 1700000000\n",
+            ticks[0],
+            ticks[1],
+            ticks[0] * 10
         );
         for kind in ["wall", "cpu"] {
             for (le, count) in [("0.001", fast), ("0.002", slow), ("0.004", slower), ("+Inf", all)] {
@@ -239,6 +252,7 @@ mod tests {
         let report = ServerReport::between(&before, &after, 10.0, 4000.0).unwrap();
         assert_eq!(report.cpu_us_per_client_s, 500.0);
         assert_eq!((report.ticks_per_s, report.late_ticks, report.rss_bytes), (59.0, 0, 12_345_678));
+        assert_eq!((report.bytes_in_per_s, report.datagrams_out_per_s), (600.0, 0.0));
         assert_eq!(report.tick_wall_ms, TickTimes { p50: 1.0, p99: 3.6, max: 3.1 });
         assert_eq!(report.shards, 2);
     }

@@ -10,6 +10,8 @@ use astro_shared::sim::units::{SEATS_MAX, SEATS_MIN};
 use clap::builder::RangedU64ValueParser;
 use clap::{Parser, ValueEnum};
 
+use ureq::http::Uri;
+
 use super::attack::{ATTACKERS_MAX, Profile};
 use crate::net::Transport;
 
@@ -26,6 +28,11 @@ pub struct Options {
     /// The server's HTTP address. http only: put https in front of a server with a proxy, and point the bots behind it
     #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8080", value_parser = parse_server)]
     pub server: String,
+
+    /// The server's operations address, where its metrics are; without it they are asked for at the HTTP address and then
+    /// at port 9090 of the same host
+    #[arg(long, value_name = "URL", value_parser = parse_server)]
+    pub ops: Option<String>,
 
     /// Matches that run at a time
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = RangedU64ValueParser::<u32>::new().range(1..=10_000))]
@@ -95,6 +102,9 @@ impl Carriers {
     }
 }
 
+/// Where a server's metrics are when nobody has said otherwise.
+const DEFAULT_OPS_PORT: u16 = 9090;
+
 impl Options {
     /// Reads a command line, the program's name first. A `--` right after it is skipped: the cargo alias adds one.
     ///
@@ -106,6 +116,14 @@ impl Options {
             arguments.remove(1);
         }
         Options::try_parse_from(arguments)
+    }
+
+    /// Where the server's metrics may be, the likeliest first.
+    pub fn metrics(&self) -> Vec<String> {
+        match &self.ops {
+            Some(ops) => vec![ops.clone()],
+            None => std::iter::once(self.server.clone()).chain(default_ops(&self.server)).collect(),
+        }
     }
 
     /// How many bots play at a time.
@@ -123,6 +141,12 @@ fn parse_server(text: &str) -> Result<String, String> {
         return Err("names no host".into());
     }
     Ok(text.trim_end_matches('/').to_owned())
+}
+
+/// The operations listener of a server that was started without `--ops`.
+fn default_ops(server: &str) -> Option<String> {
+    let uri: Uri = server.parse().ok()?;
+    Some(format!("http://{}:{DEFAULT_OPS_PORT}", uri.host()?))
 }
 
 fn parse_snapshots(text: &str) -> Result<u8, String> {
@@ -146,6 +170,13 @@ mod tests {
         assert_eq!(read("--matches 25 --seconds 20").unwrap(), read("-- --matches 25 --seconds 20").unwrap());
         assert_eq!(read("").unwrap(), read("--").unwrap());
         assert_eq!(read("--matches 25").unwrap().clients(), 100);
+    }
+
+    #[test]
+    fn metrics_are_looked_for_where_they_are_said_to_be() {
+        assert_eq!(read("--ops http://127.0.0.1:7000/").unwrap().metrics(), ["http://127.0.0.1:7000"]);
+        let guessed = read("--server http://[::1]:8000").unwrap().metrics();
+        assert_eq!(guessed, ["http://[::1]:8000", "http://[::1]:9090"]);
     }
 
     #[test]

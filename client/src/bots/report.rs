@@ -274,6 +274,12 @@ impl Report {
         for (name, times) in [("tick wall  ", server.tick_wall_ms), ("tick CPU   ", server.tick_cpu_ms)] {
             writeln!(f, "{name} p50 {:.2} ms   p99 {:.2} ms   max {:.2} ms", times.p50, times.p99, times.max)?;
         }
+        for (name, bytes, datagrams) in [
+            ("out        ", server.bytes_out_per_s, server.datagrams_out_per_s),
+            ("in         ", server.bytes_in_per_s, server.datagrams_in_per_s),
+        ] {
+            writeln!(f, "{name} {:.1} kB/s   {datagrams:.0} datagrams or frames/s", bytes / 1000.0)?;
+        }
         writeln!(f, "memory      {:.1} MiB", server.rss_bytes as f64 / f64::from(1 << 20))
     }
 }
@@ -332,6 +338,10 @@ pub(super) mod tests {
                 tick_wall_ms: times,
                 tick_cpu_ms: times,
                 ticks_per_s: 60.0,
+                bytes_in_per_s: 4000.0,
+                bytes_out_per_s: 9000.0,
+                datagrams_in_per_s: 3000.0,
+                datagrams_out_per_s: 3000.0,
                 late_ticks: 0,
                 skipped_ticks: 0,
                 rss_bytes: 50 << 20,
@@ -376,6 +386,10 @@ pub(super) mod tests {
             "/server/tick_wall_ms/max",
             "/server/tick_cpu_ms/max",
             "/server/ticks_per_s",
+            "/server/bytes_in_per_s",
+            "/server/bytes_out_per_s",
+            "/server/datagrams_in_per_s",
+            "/server/datagrams_out_per_s",
             "/server/late_ticks",
             "/server/rss_bytes",
         ] {

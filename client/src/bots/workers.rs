@@ -28,7 +28,10 @@ pub enum Job {
         index: usize,
         id: MatchId,
     },
-    Scrape,
+    /// The metrics, from the first of these addresses that has them.
+    Scrape {
+        metrics: Vec<String>,
+    },
 }
 
 /// A seat to ask for, for a bot of `group`.
@@ -129,8 +132,8 @@ fn carry_out(service: &Service, job: Job) -> Done {
             let result = service.match_summary(id);
             Done::Confirmed { job, index, result }
         }
-        Job::Scrape => {
-            let result = service.metrics();
+        Job::Scrape { metrics } => {
+            let result = service.metrics(&metrics);
             Done::Scraped { at: asked + asked.elapsed() / 2, result }
         }
     }

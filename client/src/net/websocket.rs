@@ -175,7 +175,10 @@ impl ClientWebSocket {
         if self.frame.is_empty() {
             return;
         }
-        if self.stalled || self.is_over() {
+        if self.is_over() {
+            return self.frame.clear();
+        }
+        if self.stalled {
             self.unsent += packets(&self.frame).map_or(0, |packets| packets.count() as u64);
             return self.frame.clear();
         }

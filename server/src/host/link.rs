@@ -272,7 +272,8 @@ impl Receiver<'_, '_, '_> {
             Incoming::Disconnected(link) => self.unknown.push(link),
             Incoming::Slow(link) if self.is_mine(link) => self.on_slow(link),
             Incoming::TooSlow(link) if self.is_mine(link) => self.links.close(link, CloseReason::TooSlow),
-            Incoming::Slow(_) | Incoming::TooSlow(_) => {}
+            Incoming::Flooding(link) if self.is_mine(link) => self.links.close(link, CloseReason::Misbehaved),
+            Incoming::Slow(_) | Incoming::TooSlow(_) | Incoming::Flooding(_) => {}
         }
     }
 

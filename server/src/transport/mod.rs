@@ -34,6 +34,8 @@ pub enum Incoming<'a> {
     Slow(LinkId),
     /// Fewer did not help: it should be told and closed.
     TooSlow(LinkId),
+    /// The other end sends more than any client does: it should be told and closed. Said once.
+    Flooding(LinkId),
 }
 
 /// Counts since the last [`Transport::flush`], for metrics.
@@ -94,6 +96,10 @@ pub struct Vacancy {
     /// The address that a connect token must name; `None` where players need none.
     pub address: Option<std::net::SocketAddr>,
 }
+
+/// Packets of a link that are refused for being too many, after which it is closed. Honest clients have none: what a
+/// stalled server or network held back fits into the allowance.
+const PACKETS_REFUSED_MAX: u32 = CLIENT_PACKETS_BURST;
 
 /// How many packets a link may still send: a token bucket of [`CLIENT_PACKETS_PER_S`].
 #[derive(Clone, Copy, Debug)]

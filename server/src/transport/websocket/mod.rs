@@ -20,12 +20,11 @@ use std::sync::mpsc::Receiver;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use astro_shared::wire::CLIENT_PACKETS_BURST;
 use astro_shared::wire::message::CloseReason;
 use astro_shared::wire::websocket::{CLOSE_MISBEHAVED, CLOSE_TICKET, packets};
 use tokio::sync::mpsc::Sender;
 
-use super::{Allowance, Incoming, LinkId, Network, Traffic, Transport, Vacancy};
+use super::{Allowance, Incoming, LinkId, Network, PACKETS_REFUSED_MAX, Traffic, Transport, Vacancy};
 pub use gate::{Connection, Gate, Offered, Refused, SocketLimits, Visitor};
 use parcel::Parcel;
 pub use parcel::SnapshotQueue;
@@ -34,9 +33,6 @@ pub use parcel::SnapshotQueue;
 const FRAMES_WAITING_MAX: usize = 4096;
 /// Batches between the halves: one on its way, and room for the last one.
 const BATCHES_WAITING_MAX: usize = 2;
-/// Packets of a link that are refused for being too many, after which it is closed. Honest clients have none: what a
-/// stalled server or network held back fits into the allowance.
-const REFUSED_MAX: u32 = CLIENT_PACKETS_BURST;
 
 /// What the sockets hand to their shard.
 #[derive(Debug)]
@@ -138,7 +134,7 @@ impl WebSocketTransport {
             }
             self.traffic.drop_one("rate");
             held.refused += 1;
-            if held.refused >= REFUSED_MAX {
+            if held.refused >= PACKETS_REFUSED_MAX {
                 self.links.remove(&link);
                 self.close(link, CLOSE_MISBEHAVED);
                 return take(Incoming::Disconnected(link));

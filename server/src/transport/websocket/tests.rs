@@ -4,11 +4,11 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::time::Instant;
 
-use astro_shared::wire;
 use astro_shared::wire::websocket::{
     CLOSE_OUTDATED, CLOSE_SHUTTING_DOWN, CLOSE_TOO_SLOW, CLOSE_VOIDED, FRAMES_IN_FLIGHT_MAX, Hello, TICKET_TTL_S,
     put_packet,
 };
+use astro_shared::wire::{self, CLIENT_PACKETS_BURST};
 use tokio::sync::mpsc;
 
 use super::*;
@@ -40,6 +40,7 @@ enum Came {
     Disconnected(LinkId),
     Slow(LinkId),
     TooSlow(LinkId),
+    Flooding(LinkId),
 }
 
 fn receive(transport: &mut WebSocketTransport, now: Duration) -> Vec<Came> {
@@ -51,6 +52,7 @@ fn receive(transport: &mut WebSocketTransport, now: Duration) -> Vec<Came> {
             Incoming::Disconnected(link) => Came::Disconnected(link),
             Incoming::Slow(link) => Came::Slow(link),
             Incoming::TooSlow(link) => Came::TooSlow(link),
+            Incoming::Flooding(link) => Came::Flooding(link),
         });
     });
     came
