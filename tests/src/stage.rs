@@ -22,7 +22,7 @@ use astro_server::hosts::{Answer, Claim, Hold, HostError, MatchOrder, MatchRecor
 use astro_server::telemetry::Metrics;
 use astro_server::transport::LinkId;
 use astro_server::transport::memory::{Carrier, MemoryNetwork, MemoryTransport};
-use astro_shared::link::Profile;
+use astro_shared::link::{Faults, Profile};
 use astro_shared::replay::Replay;
 use astro_shared::sim::round::Phase;
 use astro_shared::sim::state::{Input, MatchParts, MatchRef, Round};
@@ -48,6 +48,7 @@ pub struct Player {
     pub events: Vec<SessionEvent>,
     brain: Brain,
     pub link: LinkId,
+    wire: MemoryNetwork,
     network: Option<(Carrier, Profile)>,
     /// Neither sends nor receives, like a pulled cable.
     cut: bool,
@@ -62,9 +63,10 @@ pub struct Stage {
     pub players: Vec<Player>,
     /// The clients' side of the sim.
     pub world: World,
+    /// Where datagrams go, as over UDP; everybody's network who has no other.
     pub network: MemoryNetwork,
-    /// Another network of the same shard, on which nobody comes unless a test does.
-    pub second_network: MemoryNetwork,
+    /// Where streams go, as over WebSockets.
+    pub streams: MemoryNetwork,
     recorded: mpsc::Receiver<Command>,
     spool: Spool,
     folder: PathBuf,
@@ -85,8 +87,7 @@ impl Stage {
         let folder = std::env::temp_dir().join(format!("astro-stage-{name}-{}", std::process::id()));
         let _ = std::fs::remove_dir_all(&folder);
         let (spool, _) = Spool::open(&folder).expect("a spool in a temporary folder");
-        let (transport, network) = MemoryTransport::new();
-        let (second_transport, second_network) = MemoryTransport::new();
+        let ((datagrams, network), (ordered, streams)) = (MemoryTransport::new(), MemoryTransport::new());
         let (recorded_sender, recorded) = mpsc::channel();
         let parts = ShardParts {
             index: 0,
@@ -95,28 +96,14 @@ impl Stage {
             metrics: Metrics::new().shard(0),
             spool: spool.clone(),
             recorded: recorded_sender,
-            transports: vec![Box::new(transport), Box::new(second_transport)],
+            transports: vec![Box::new(datagrams), Box::new(ordered)],
             chance: StdRng::seed_from_u64(seed),
         };
         let now = Duration::from_secs(1_800_000_000);
         let app = shard::build(parts, now);
         let (players, world) = (Vec::new(), SimPlugin::world());
         let (matches, links, condition) = (0, 0, None);
-        Stage {
-            app,
-            now,
-            players,
-            world,
-            network,
-            second_network,
-            recorded,
-            spool,
-            folder,
-            matches,
-            condition,
-            seed,
-            links,
-        }
+        Stage { app, now, players, world, network, streams, recorded, spool, folder, matches, condition, seed, links }
     }
 
     /// Everybody who connects from now on has this network.
@@ -133,7 +120,27 @@ impl Stage {
 
     fn condition_link(&mut self, link: LinkId, carrier: Carrier, profile: Profile) {
         self.links += 1;
-        self.network.condition(link, carrier, profile, self.seed << 32 ^ self.links);
+        self.wire(Some((carrier, profile))).condition(link, carrier, profile, self.seed << 32 ^ self.links);
+    }
+
+    /// The network that carries such links.
+    fn wire(&self, network: Option<(Carrier, Profile)>) -> MemoryNetwork {
+        match network {
+            None | Some((Carrier::Datagrams, _)) => self.network.clone(),
+            Some((Carrier::Stream { .. }, _)) => self.streams.clone(),
+        }
+    }
+
+    /// How the player's link is carried; `None` when nothing stands in its way.
+    pub fn carrier(&self, player: PlayerId) -> Option<Carrier> {
+        self.player(player).network.map(|(carrier, _)| carrier)
+    }
+
+    /// Every fault that any network has caused so far.
+    pub fn faults(&self) -> Faults {
+        let mut all = self.network.faults();
+        all.add(&self.streams.faults());
+        all
     }
 
     /// Opens a match whose free seats are taken by pilots five seconds after the first claim.
@@ -173,6 +180,13 @@ impl Stage {
         self.connect(match_id, reservation, network)
     }
 
+    /// The same with the same session: it goes on over a new link of another kind.
+    pub fn come_back_over(&mut self, player: PlayerId, carrier: Carrier) -> Result<(), HostError> {
+        let network = &mut self.players[player.0].network;
+        *network = Some((carrier, network.map_or(Profile::PERFECT, |(_, profile)| profile)));
+        self.come_back(player)
+    }
+
     /// The same with the same session: it goes on over a new link. Whatever had befallen the player is over.
     pub fn come_back(&mut self, player: PlayerId) -> Result<(), HostError> {
         let Player { match_id, secret, network, .. } = &self.players[player.0];
@@ -181,10 +195,11 @@ impl Stage {
         if let Some((carrier, profile)) = network {
             self.condition_link(link, carrier, profile);
         }
-        self.network.connect(link);
+        let wire = self.wire(network);
+        wire.connect(link);
         let player = &mut self.players[player.0];
         player.session.rejoin(Link::Bare, self.now);
-        (player.link, player.cut, player.frozen) = (link, false, false);
+        (player.link, player.wire, player.cut, player.frozen) = (link, wire, false, false);
         player.events.clear();
         Ok(())
     }
@@ -198,7 +213,8 @@ impl Stage {
         if let Some((carrier, profile)) = network {
             self.condition_link(reservation.link, carrier, profile);
         }
-        self.network.connect(reservation.link);
+        let wire = self.wire(network);
+        wire.connect(reservation.link);
         let mut session = Session::new(Link::Bare, 30, self.now);
         session.start(self.ruleset_of(match_id));
         let brain = Brain::new(self.players.len() as u64);
@@ -210,6 +226,7 @@ impl Stage {
             events: Vec::new(),
             brain,
             link,
+            wire,
             network,
             cut: false,
             frozen: false,
@@ -246,7 +263,8 @@ impl Stage {
 
     /// Sends a raw payload over a player's link.
     pub fn send_raw(&mut self, player: PlayerId, payload: &[u8]) {
-        self.network.send(self.players[player.0].link, self.now, payload);
+        let Player { wire, link, .. } = &self.players[player.0];
+        wire.send(*link, self.now, payload);
     }
 
     /// Lets `ticks` ticks pass for everyone.
@@ -296,10 +314,10 @@ impl Stage {
     fn drive_players(&mut self) {
         for player in self.players.iter_mut().filter(|player| !player.frozen) {
             if player.cut {
-                while self.network.receive(player.link, self.now).is_some() {}
+                while player.wire.receive(player.link, self.now).is_some() {}
                 continue;
             }
-            while let Some(mut payload) = self.network.receive(player.link, self.now) {
+            while let Some(mut payload) = player.wire.receive(player.link, self.now) {
                 player.session.handle_datagram(&mut self.world, &mut payload, self.now);
             }
             player.session.handle_tick(self.now);
@@ -313,7 +331,7 @@ impl Stage {
                 player.session.sample(tick, input, self.now);
             }
             while let Some(transmit) = player.session.poll_transmit(self.now) {
-                self.network.send(player.link, self.now, transmit.bytes);
+                player.wire.send(player.link, self.now, transmit.bytes);
             }
             player.events.extend(std::iter::from_fn(|| player.session.poll_event()));
         }
@@ -371,7 +389,7 @@ impl Stage {
         let mut crews = self.app.world_mut().query::<&Crew>();
         let seats = crews.iter(self.app.world()).flat_map(|crew| &crew.seats);
         let held = seats.filter(|seat| seat.link.is_some()).count();
-        [self.app.world().resource::<Links>().count(), self.network.connected(), held]
+        [self.app.world().resource::<Links>().count(), self.network.connected() + self.streams.connected(), held]
     }
 
     /// What happened in the newest tick, as far as it is told to those who come back.

@@ -3,6 +3,7 @@
 //! The shard's real `App` and real sessions, in virtual time.
 
 use astro_server::host::crew::Occupant;
+use astro_server::host::matches::Command;
 use astro_server::hosts::{Claim, HostError};
 use astro_shared::assets::ruleset;
 use astro_shared::sim::round::Phase;
@@ -243,13 +244,13 @@ fn a_ticket_shown_on_two_networks_in_one_tick_opens_one_link() {
     let (mut stage, match_id, ada, _) = two_in_a_long_match("two-networks");
     let secret = stage.player(ada).secret.clone();
     let ticket = stage.claim(match_id, Claim::Return { secret }).unwrap();
-    stage.second_network.connect(ticket.link);
+    stage.streams.connect(ticket.link);
     stage.network.connect(ticket.link);
     stage.play(1);
     assert_eq!(stage.link(match_id, ADA), Some(ticket.link));
-    assert!(stage.second_network.is_closed(ticket.link) && !stage.network.is_closed(ticket.link));
-    stage.second_network.connect(ticket.link);
-    stage.second_network.disconnect(ticket.link);
+    assert!(stage.streams.is_closed(ticket.link) && !stage.network.is_closed(ticket.link));
+    stage.streams.connect(ticket.link);
+    stage.streams.disconnect(ticket.link);
     stage.play(5);
     assert_eq!(stage.link(match_id, ADA), Some(ticket.link), "what the other network says of it counts for nothing");
     stage.network.disconnect(ticket.link);
@@ -266,13 +267,27 @@ fn a_player_goes_from_one_network_to_the_other_and_back() {
         let before = stage.link(match_id, ADA).expect("a link");
         let ticket = stage.claim(match_id, Claim::Return { secret: secret.clone() }).unwrap();
         let (from, to) = match round % 2 {
-            0 => (stage.network.clone(), stage.second_network.clone()),
-            _ => (stage.second_network.clone(), stage.network.clone()),
+            0 => (stage.network.clone(), stage.streams.clone()),
+            _ => (stage.streams.clone(), stage.network.clone()),
         };
         to.connect(ticket.link);
         stage.play(2);
         assert_eq!(stage.link(match_id, ADA), Some(ticket.link), "round {round}");
         assert!(from.is_closed(before) && !to.is_closed(ticket.link), "round {round}");
     }
-    assert_eq!((stage.network.connected(), stage.second_network.connected()), (2, 0), "never two links a seat");
+    assert_eq!((stage.network.connected(), stage.streams.connected()), (2, 0), "never two links a seat");
+}
+
+#[test]
+fn while_the_server_drains_a_player_may_come_back_and_nobody_new_may_come() {
+    let (mut stage, match_id, ada, _) = two_in_a_long_match("drain");
+    stage.play(60);
+    stage.cut(ada);
+    stage.tell(Command::Drain);
+    stage.play(60);
+    let newcomer = stage.claim(match_id, Claim::Join { name: "New".into() });
+    assert_eq!(newcomer.unwrap_err(), HostError::Draining);
+    stage.come_back(ada).expect("her seat");
+    stage.play(30);
+    assert_eq!(stage.seat(match_id, ADA), Some((Occupant::Player, false)));
 }

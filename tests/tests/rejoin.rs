@@ -21,11 +21,20 @@ const SEATS: u8 = 4;
 /// A player who is back flies again within this.
 const BACK_WITHIN_TICKS: u32 = 120;
 
-const NETWORK: Profile = Profile { rtt_ms: 60, jitter_ms: 10, ..Profile::PERFECT };
+/// Like UDP and like WebSockets; whoever comes back may change from one to the other.
+const CARRIERS: [Carrier; 2] = [Carrier::Datagrams, Carrier::Stream { latest_wins: true }];
 
 fn network() -> Profile {
     let one = Share::percent(1.0);
-    Profile { loss: one, bursts: Bursts { share: one, length_mean: 4 }, duplicate: one, reorder: one, ..NETWORK }
+    Profile {
+        rtt_ms: 60,
+        jitter_ms: 10,
+        loss: one,
+        bursts: Bursts { share: one, length_mean: 4 },
+        duplicate: one,
+        reorder: one,
+        rate_kbit_s: 0,
+    }
 }
 
 /// How a connection is lost.
@@ -59,6 +68,8 @@ struct Fleet {
     missed_events: usize,
     /// Longest time in ticks from asking for the seat to flying again.
     slowest_ticks: u32,
+    /// Returns over another network than before.
+    changed: u32,
 }
 
 impl Fleet {
@@ -74,6 +85,7 @@ impl Fleet {
             cycles: 0,
             missed_events: 0,
             slowest_ticks: 0,
+            changed: 0,
         };
         (0..MATCHES).for_each(|_| fleet.open());
         fleet
@@ -122,7 +134,9 @@ impl Fleet {
             Fate::Flying { lost_in: 0 } => self.lose(player, knew),
             Fate::Flying { lost_in } => Fate::Flying { lost_in: lost_in - 1 },
             Fate::Away { back_in: 0, knew } => {
-                self.stage.come_back(player).expect("the seat is still the player's");
+                let carrier = self.dice.pick(&CARRIERS);
+                self.changed += u32::from(self.stage.carrier(player) != Some(carrier));
+                self.stage.come_back_over(player, carrier).expect("the seat is still the player's");
                 Fate::Back { since: 0, knew }
             }
             Fate::Away { back_in, knew } => Fate::Away { back_in: back_in - 1, knew },
@@ -203,14 +217,13 @@ fn a_thousand_lost_connections_cost_no_seat_and_leave_no_ghost() {
     while fleet.cycles < CYCLES {
         fleet.play();
     }
-    let Fleet { stage, lost, missed_events, slowest_ticks, .. } = &fleet;
-    println!(
-        "{lost:?}, {missed_events} events told later, slowest {slowest_ticks} ticks, {:?}",
-        stage.network.faults()
-    );
+    let Fleet { stage, lost, missed_events, slowest_ticks, changed, .. } = &fleet;
+    println!("{lost:?}, {missed_events} events told later, slowest {slowest_ticks} ticks, {:?}", stage.faults());
     assert!(lost.len() == 3 && lost.values().all(|count| *count > CYCLES / 5), "{lost:?}");
+    assert!(*changed > CYCLES / 3, "{changed} changed the network");
     assert!(*missed_events > 300, "{missed_events}");
     assert_eq!(stage.mismatches(), 0);
-    let Faults { lost, lost_in_bursts, duplicated, reordered, jittered, .. } = stage.network.faults();
-    assert!([lost, lost_in_bursts, duplicated, reordered, jittered].iter().all(|count| *count > 1000));
+    let Faults { lost, lost_in_bursts, duplicated, reordered, jittered, retransmitted, stalled, .. } = stage.faults();
+    let all = [lost, lost_in_bursts, duplicated, reordered, jittered, retransmitted, stalled];
+    assert!(all.iter().all(|count| *count > 1000), "{all:?}");
 }

@@ -2,12 +2,20 @@
 //!
 //! The shard's real `App` and real sessions over conditioned links, in virtual time: some fifty simulated seconds a row.
 
-use astro_client::session::Ended;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use astro_client::session::{Ended, Link, Session, SessionEvent};
+use astro_server::host::shard::PERIOD;
 use astro_server::transport::memory::Carrier;
 use astro_shared::assets::ruleset;
-use astro_shared::link::{Bursts, Faults, Profile, Share};
+use astro_shared::link::{Bursts, Conditioner, Faults, Profile, Share};
+use astro_shared::sim::SimPlugin;
+use astro_shared::wire;
 use astro_shared::wire::message::CloseReason;
 use astro_tests::stage::{PlayerId, Stage};
+use bevy_ecs::world::World;
+use renetcode::{ConnectToken, NetcodeServer, ServerAuthentication, ServerConfig, ServerResult};
 
 const MATCHES: usize = 3;
 const SEATS: u8 = 4;
@@ -51,7 +59,7 @@ fn play(carrier: Carrier, profile: Profile, seed: u64) -> Outcome {
     let finished = over(&mut stage);
     // Whoever did not hear the goodbye notices the silence.
     stage.play(6 * 60);
-    let faults = stage.network.faults();
+    let faults = stage.faults();
     Outcome { stage, players, finished, faults }
 }
 
@@ -161,5 +169,65 @@ fn everybody_played_to_the_end(outcome: &Outcome, what: &str) {
 fn all_happened(faults: &Faults, but: &[&str]) {
     for (name, count) in faults.each() {
         assert_eq!(count > 0, !but.contains(&name), "{name}: {count}");
+    }
+}
+
+/// The stock netcode server behind a rough network; how long a session takes to connect to it, if it does.
+fn handshake(profile: Profile, seed: u64, world: &mut World) -> Option<Duration> {
+    let (began, key) = (Duration::from_secs(1_800_000_000), [7; 32]);
+    let address: SocketAddr = "127.0.0.1:9000".parse().unwrap();
+    let client: SocketAddr = "127.0.0.1:5000".parse().unwrap();
+    let mut server = NetcodeServer::new(ServerConfig {
+        current_time: began,
+        max_clients: 4,
+        protocol_id: wire::fingerprint(),
+        public_addresses: vec![address],
+        authentication: ServerAuthentication::Secure { private_key: key },
+    });
+    let token = ConnectToken::generate(began, wire::fingerprint(), 15, 1, 8, vec![address], None, &key).unwrap();
+    let mut bytes = Vec::new();
+    token.write(&mut bytes).unwrap();
+    let mut session = Session::new(Link::from_connect_token(&bytes, began).unwrap(), 30, began);
+    let (mut up, mut down) = (Conditioner::datagrams(profile, seed), Conditioner::datagrams(profile, !seed));
+    for tick in 1..=60 * 15 {
+        let now = began + PERIOD * tick;
+        server.update(PERIOD);
+        let mut answer = |result: ServerResult<'_, '_>| match result {
+            ServerResult::PacketToSend { payload, .. } | ServerResult::ClientConnected { payload, .. } => {
+                down.send(now, payload);
+            }
+            _ => {}
+        };
+        while let Some(mut bytes) = up.receive(now) {
+            answer(server.process_packet(client, &mut bytes));
+        }
+        answer(server.update_client(1));
+        while let Some(mut bytes) = down.receive(now) {
+            session.handle_datagram(world, &mut bytes, now);
+        }
+        session.handle_tick(now);
+        while let Some(transmit) = session.poll_transmit(now) {
+            up.send(now, transmit.bytes);
+        }
+        match session.poll_event() {
+            Some(SessionEvent::Connected) => return Some(now - began),
+            Some(_) => return None,
+            None => {}
+        }
+    }
+    None
+}
+
+#[test]
+fn ninety_nine_of_a_hundred_handshakes_succeed_at_ten_percent_loss() {
+    let mut world = SimPlugin::world();
+    for rtt_ms in [0, 50, 100, 200, 400] {
+        for jitter_ms in [0, 30, 80] {
+            let profile = network(rtt_ms, 10.0, jitter_ms);
+            let mut times: Vec<_> = (0..200).filter_map(|seed| handshake(profile, seed, &mut world)).collect();
+            times.sort();
+            println!("RTT {rtt_ms}, jitter {jitter_ms}: {} of 200, median {:?}", times.len(), times[times.len() / 2]);
+            assert!(times.len() >= 198, "RTT {rtt_ms} ms, jitter {jitter_ms} ms: {} of 200", times.len());
+        }
     }
 }
