@@ -1,19 +1,24 @@
 //! Promise: whoever loses the connection comes back to the same seat and hears what happened; nobody ever has two links.
 //!
-//! The shard's real `App` and real sessions over conditioned links, in virtual time.
+//! The shard's real `App` and real sessions over conditioned links, in virtual time; then the real program.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use astro_client::session::SessionEvent;
 use astro_server::host::crew::Occupant;
 use astro_server::transport::memory::Carrier;
+use astro_shared::api::TicketAnswer;
 use astro_shared::assets::ruleset;
 use astro_shared::link::{Bursts, Faults, Profile, Share};
 use astro_shared::sim::round::Phase;
+use astro_shared::sim::rules::Ruleset;
 use astro_shared::sim::units::{MatchId, Seat, Tick};
 use astro_shared::wire::message::MissedEvent;
 use astro_tests::dice::Dice;
+use astro_tests::service::{Service, UdpPlayer};
 use astro_tests::stage::{PlayerId, Stage};
+use astro_tests::websocket::{Flies, Socket, WebSocketPlayer, fly_until};
 
 const CYCLES: u32 = 1000;
 const MATCHES: usize = 4;
@@ -226,4 +231,57 @@ fn a_thousand_lost_connections_cost_no_seat_and_leave_no_ghost() {
     let Faults { lost, lost_in_bursts, duplicated, reordered, jittered, retransmitted, stalled, .. } = stage.faults();
     let all = [lost, lost_in_bursts, duplicated, reordered, jittered, retransmitted, stalled];
     assert!(all.iter().all(|count| *count > 1000), "{all:?}");
+}
+
+/// A player of either kind who takes the seat of that ticket.
+fn over(transport: usize, service: &Service, ticket: &TicketAnswer, ruleset: &Arc<Ruleset>) -> Box<dyn Flies> {
+    if transport.is_multiple_of(2) {
+        return Box::new(UdpPlayer::with(ticket, ruleset.clone()));
+    }
+    let socket = Socket::with_ticket(service, ticket);
+    Box::new(WebSocketPlayer::over(socket, ticket.clone(), ruleset.clone()))
+}
+
+#[test]
+fn a_seat_wanders_between_udp_and_websocket_of_the_real_server_whatever_becomes_of_the_old_link() {
+    const RETURNS: usize = 9;
+    let service = Service::start("rejoin", &[]);
+    let ticket = service.quickplay("Ada", "standard", 2, "g");
+    let ruleset = service.ruleset(&ticket.rules_hash);
+    let mut ada = over(0, &service, &ticket, &ruleset);
+    let mut grace = service.join("Grace", "standard", 2, "g");
+    fly_until(&mut [&mut *ada, &mut grace], |players| players.iter().all(|p| p.session().statistics().snapshots > 30));
+    let mut left_behind = Vec::new();
+    for turn in 1..=RETURNS {
+        let (status, body) = service.ticket_again(ticket.match_id, &ticket.seat_secret);
+        assert_eq!(status, 200, "{}", String::from_utf8_lossy(&body));
+        let ticket: TicketAnswer = serde_json::from_slice(&body).expect("a ticket");
+        // Three times each: from UDP, WebSocket, UDP to the other, and once in a while to the same kind.
+        let next = over(turn + turn / 4, &service, &ticket, &ruleset);
+        let mut old = std::mem::replace(&mut ada, next);
+        let back =
+            |player: &dyn Flies| player.session().missed().is_some() && player.session().statistics().snapshots > 10;
+        if turn % 3 == 0 {
+            // The old connection still lives when the new one comes; it is told.
+            fly_until(&mut [&mut *ada, &mut grace, &mut *old], |p| back(p[0]) && p[2].session().is_closed());
+        } else {
+            // It is cut, or its machine sleeps.
+            fly_until(&mut [&mut *ada, &mut grace], |players| back(players[0]));
+        }
+        let missed = ada.session().missed().expect("told");
+        assert!(missed.complete && missed.since > Tick(0) && missed.since < missed.through, "{missed:?}");
+        assert_eq!(ada.session().seat(), Some(Seat(ticket.seat)));
+        if turn % 3 == 1 {
+            left_behind.push(old);
+        }
+    }
+    // Those who slept wake up and find that they were replaced.
+    for mut old in left_behind {
+        fly_until(&mut [&mut *ada, &mut grace, &mut *old], |players| players[2].session().is_closed());
+    }
+    assert_eq!(service.metric("astro_rejoins_total"), RETURNS as f64);
+    assert_eq!(service.metric("astro_links{"), 2.0);
+    for session in [ada.session(), &grace.session] {
+        assert!(session.statistics().state_mismatches == 0 && !session.is_closed());
+    }
 }
