@@ -2,6 +2,8 @@
 //!
 //! The shard's real `App` and real sessions, in virtual time.
 
+use std::time::Duration;
+
 use astro_server::host::crew::Occupant;
 use astro_server::host::matches::Command;
 use astro_server::hosts::{Claim, HostError};
@@ -283,7 +285,8 @@ fn while_the_server_drains_a_player_may_come_back_and_nobody_new_may_come() {
     let (mut stage, match_id, ada, _) = two_in_a_long_match("drain");
     stage.play(60);
     stage.cut(ada);
-    stage.tell(Command::Drain);
+    let until = stage.now + Duration::from_secs(300);
+    stage.tell(Command::Drain { until });
     stage.play(60);
     let newcomer = stage.claim(match_id, Claim::Join { name: "New".into() });
     assert_eq!(newcomer.unwrap_err(), HostError::Draining);
