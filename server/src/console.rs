@@ -19,9 +19,17 @@ pub fn is_watched() -> bool {
     io::stdout().is_terminal()
 }
 
+/// The addresses that were really bound.
+pub struct Listening {
+    pub http: SocketAddr,
+    pub ops: Option<SocketAddr>,
+    pub udp: Vec<SocketAddr>,
+}
+
 /// What somebody who has just started the server wants to know.
-pub fn welcome(config: &Config, http: SocketAddr, udp: &[SocketAddr], demos: usize) -> String {
-    let server = if http == SocketAddr::from(([127, 0, 0, 1], 8080)) {
+pub fn welcome(config: &Config, listening: &Listening, demos: usize) -> String {
+    let Listening { http, ops, udp } = listening;
+    let server = if *http == SocketAddr::from(([127, 0, 0, 1], 8080)) {
         String::new()
     } else {
         format!(" --server http://{http}")
@@ -30,6 +38,7 @@ pub fn welcome(config: &Config, http: SocketAddr, udp: &[SocketAddr], demos: usi
         "Astro Party {version}\n\
          \x20 HTTP    http://{http}\n\
          \x20 UDP     {udp}\n\
+         \x20 ops     {ops}\n\
          \x20 data    {data}\n\
          \x20 shards  {shards}, demo matches {demos}\n{load_test}\
          Try next, in a second terminal:\n\
@@ -38,6 +47,7 @@ pub fn welcome(config: &Config, http: SocketAddr, udp: &[SocketAddr], demos: usi
          Ctrl-C ends it.",
         version = env!("CARGO_PKG_VERSION"),
         udp = ranges(udp),
+        ops = ops.map_or_else(|| "off".into(), |ops| format!("http://{ops} (metrics, admin)")),
         data = config.data.display(),
         shards = config.shards,
         load_test = if config.load_test { LOAD_TEST } else { "" },

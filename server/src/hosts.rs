@@ -31,6 +31,10 @@ pub trait Hosts: Send + Sync {
     fn void(&self, match_id: MatchId, reason: String) -> Answer<'_, (), HostError>;
     /// Takes no more matches and answers when none is left or `grace` is over (what is left is then void).
     fn drain(&self, grace: Duration) -> Answer<'_, (), HostError>;
+    /// How the shards are, for operators. Costs no tick anything.
+    fn shards(&self) -> Answer<'_, Vec<ShardReport>, HostError>;
+    /// Running matches for operators, the oldest of each shard, at most `limit` a shard.
+    fn running(&self, limit: usize) -> Answer<'_, Vec<MatchReport>, HostError>;
 }
 
 /// Why matches are void when the server is told to stop and they do not end in time.
@@ -106,6 +110,52 @@ pub struct Ticket {
     pub websocket_ticket: [u8; TICKET_BYTES],
     /// Seats of the match that are still free after this one.
     pub seats_free: u8,
+}
+
+/// How a shard is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ShardReport {
+    pub shard: usize,
+    /// It has not begun a tick for a second.
+    pub stuck: bool,
+    pub matches: MatchesByState,
+    /// Seats of all matches, taken or not.
+    pub seats: u64,
+    /// Seats held by people.
+    pub players: usize,
+    /// Players' and spectators' connections.
+    pub links: usize,
+    /// Mean CPU time of a tick over the last ten seconds or so.
+    pub tick_mean_us: u64,
+}
+
+/// Matches of a shard.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MatchesByState {
+    pub filling: u32,
+    pub playing: u32,
+    pub finishing: u32,
+    pub demo: u32,
+}
+
+/// How a match is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MatchReport {
+    pub match_id: MatchId,
+    pub shard: usize,
+    /// `filling`, `playing`, `finishing` or `demo`.
+    pub state: String,
+    pub mode: String,
+    pub rules: String,
+    pub seats: u8,
+    /// Seats held by people.
+    pub players: u8,
+    /// Players' connections; fewer than players while one is away.
+    pub links: u8,
+    pub tick: u32,
+    pub round: u8,
+    /// Since it was opened.
+    pub age_s: u64,
 }
 
 /// Why a host refuses.

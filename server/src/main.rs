@@ -13,14 +13,16 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
+use astro_server::api::admin::Operators;
 use astro_server::api::fleet_key::FleetKey;
+use astro_server::api::limits::Limits;
 use astro_server::api::{self, Api};
 use astro_server::assets::{Rulebook, RulebookError};
 use astro_server::config::{
     self, Arguments, Config, ConfigError, DataFolder, Flags, FolderError, LayerError, Loaded, ReplayCommand,
     Subcommands,
 };
-use astro_server::console::{say, welcome};
+use astro_server::console::{Listening, say, welcome};
 use astro_server::demos;
 use astro_server::directory::Directory;
 use astro_server::host::spool::{Recovery, Spool, SpoolError};
@@ -30,7 +32,8 @@ use astro_server::priority;
 use astro_server::replay_command;
 use astro_server::shutdown::{Shutdown, Signals};
 use astro_server::store::{Store, StoreError};
-use astro_server::telemetry::{Metrics, SpoolState, start_logging};
+use astro_server::telemetry::{Build, Metrics, SpoolState, start_logging};
+use astro_shared::sim::SIM_VERSION;
 use clap::Parser;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::net::TcpListener;
@@ -40,6 +43,16 @@ use tracing::{error, info, warn};
 
 /// UDP sockets of a shard, 256 links each: twice what a core has been seen to carry at 60 ticks a second.
 const LANES_PER_SHARD: usize = 8;
+
+/// Which program this is.
+const BUILD: Build = Build {
+    version: env!("CARGO_PKG_VERSION"),
+    commit: match option_env!("ASTRO_COMMIT") {
+        Some(commit) => commit,
+        None => "unknown",
+    },
+    sim_version: SIM_VERSION,
+};
 
 /// Why the server did not start, in one line.
 #[derive(Debug, thiserror::Error)]
@@ -58,6 +71,8 @@ enum StartError {
     Spool(#[from] SpoolError),
     #[error("cannot listen for HTTP on {address}: {source}")]
     Http { address: SocketAddr, source: io::Error },
+    #[error("cannot listen for operators on {address}: {source}; --ops names another address, or off")]
+    Ops { address: SocketAddr, source: io::Error },
     #[error(transparent)]
     Host(#[from] HostStartError),
     #[error("cannot start: {0}")]
@@ -145,12 +160,15 @@ async fn serve(config: Config, runtime: tokio::runtime::Handle) -> Result<(), St
     let listener = TcpListener::bind(config.http).await;
     let listener = listener.map_err(|source| StartError::Http { address: config.http, source })?;
     let http = listener.local_addr()?;
+    let ops_listener = listen_for_operators(&config).await?;
+    let ops = ops_listener.as_ref().map(TcpListener::local_addr).transpose()?;
     let store = open_store(&runtime, data.path()).await?;
     let (spool, recovery) = Spool::open(&data.spool())?;
     report(&recovery);
 
     let metrics = Arc::new(Metrics::new());
     let probe = spool.clone();
+    metrics.set_build(&BUILD);
     metrics.watch_spool(move || SpoolState { healthy: probe.healthy(), depth: probe.depth() });
     let directory = Arc::new(Directory::in_memory());
     let host_config = HostConfig {
@@ -179,19 +197,37 @@ async fn serve(config: Config, runtime: tokio::runtime::Handle) -> Result<(), St
         limits: limits.clone(),
         gate: host.gate(),
         origins: config.origins.clone(),
+        operators: Operators {
+            key: config.ops_key.as_ref().map(|key| FleetKey::new(key.reveal())),
+            drain_grace: Duration::from_secs(config.drain_seconds),
+        },
     };
     let api = Api::new(parts);
     let delivery = tokio::spawn(spool.deliver_to(api.results()));
     let (stop_http, stopped) = watch::channel(false);
-    let routes = api::routes(Arc::clone(&api));
-    let server = tokio::spawn(async move { api::serve::serve(listener, routes, &limits, metrics, stopped).await });
+    let mut servers = vec![tokio::spawn({
+        let (routes, metrics, stopped) = (api::routes(Arc::clone(&api)), Arc::clone(&metrics), stopped.clone());
+        async move { api::serve::serve(listener, routes, &limits, metrics, stopped).await }
+    })];
+    if let Some(listener) = ops_listener {
+        let routes = api::ops_routes(Arc::clone(&api));
+        servers.push(tokio::spawn(async move {
+            api::serve::serve(listener, routes, &Limits::of_operators(), metrics, stopped).await;
+        }));
+    }
     let demos = demos::open(host.as_ref(), &rulebook, config.demo).await;
-    say(&welcome(&config, http, &host.udp_addresses(), demos));
+    say(&welcome(&config, &Listening { http, ops, udp: host.udp_addresses() }, demos));
 
     signals.next().await;
     let grace = Duration::from_secs(config.drain_seconds);
-    Shutdown { api, host, spool, delivery, stop_http, server, store }.run(grace, signals).await;
+    Shutdown { api, host, spool, delivery, stop_http, servers, store }.run(grace, signals).await;
     Ok(())
+}
+
+async fn listen_for_operators(config: &Config) -> Result<Option<TcpListener>, StartError> {
+    let Some(address) = config.ops.0 else { return Ok(None) };
+    let listener = TcpListener::bind(address).await.map_err(|source| StartError::Ops { address, source })?;
+    Ok(Some(listener))
 }
 
 /// On a thread of the runtime, so that the database's own threads are as yielding as it is.

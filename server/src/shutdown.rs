@@ -41,7 +41,7 @@ pub struct Shutdown {
     pub spool: Spool,
     pub delivery: JoinHandle<()>,
     pub stop_http: watch::Sender<bool>,
-    pub server: JoinHandle<()>,
+    pub servers: Vec<JoinHandle<()>>,
     pub store: Store,
 }
 
@@ -65,10 +65,11 @@ impl Shutdown {
         self.host.stop();
         self.delivery.abort();
         self.spool.close();
-        // Fails only when the server has ended already.
+        // Fails only when they have ended already.
         let _ = self.stop_http.send(true);
         let gate = self.host.gate();
-        let _ = tokio::join!(self.server, gate.closed());
+        let servers = futures_util::future::join_all(self.servers);
+        let _ = tokio::join!(servers, gate.closed());
         if timeout(STORE_WITHIN, self.store.close()).await.is_err() {
             warn!("the database did not close in time; its log is folded in at the next start");
         }

@@ -223,7 +223,7 @@ impl Metrics {
     /// The shards that have not begun a tick for [`STALE_AFTER`].
     pub fn stale_shards(&self, now: Instant) -> Vec<usize> {
         let shards = self.shards.lock().unwrap_or_else(PoisonError::into_inner);
-        let stale = shards.iter().filter(|shard| shard.since_stamp(now) > STALE_AFTER);
+        let stale = shards.iter().filter(|shard| shard.is_stale(now));
         stale.map(|shard| shard.shard).collect()
     }
 

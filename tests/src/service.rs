@@ -26,6 +26,8 @@ use nix::unistd::Pid;
 pub struct Service {
     child: Child,
     pub http: String,
+    /// The operations listener.
+    pub ops: String,
     pub folder: PathBuf,
     arguments: Vec<String>,
     log: Arc<Mutex<Vec<String>>>,
@@ -49,7 +51,7 @@ impl Service {
             std::env::vars_os().map(|(name, _)| name).filter(|name| name.to_string_lossy().starts_with("ASTRO_"));
         settings.for_each(|name| _ = command.env_remove(name));
         let mut child = command
-            .args(["--http", "127.0.0.1:0", "--udp", "127.0.0.1:0"])
+            .args(["--http", "127.0.0.1:0", "--udp", "127.0.0.1:0", "--ops", "127.0.0.1:0"])
             .args(if arguments.contains(&"--demo") { &[][..] } else { &["--demo", "0"] })
             .args(arguments)
             .current_dir(&folder)
@@ -60,8 +62,12 @@ impl Service {
         let log = Arc::<Mutex<Vec<String>>>::default();
         collect(child.stderr.take().expect("stderr"), log.clone());
         let mut lines = BufReader::new(child.stdout.take().expect("stdout")).lines();
-        let found = lines.by_ref().map_while(Result::ok).find_map(|line| address_in(&line));
-        let http = found.unwrap_or_else(|| panic!("no HTTP address printed; log: {:#?}", log.lock().unwrap()));
+        let mut find = |what: &str| {
+            let mut said = lines.by_ref().map_while(Result::ok).filter(|line| line.trim_start().starts_with(what));
+            let found = said.find_map(|line| address_in(&line));
+            found.unwrap_or_else(|| panic!("no {what} address printed; log: {:#?}", log.lock().unwrap()))
+        };
+        let (http, ops) = (find("HTTP"), find("ops"));
         std::thread::spawn(move || lines.for_each(drop));
         let config = ureq::Agent::config_builder()
             .http_status_as_error(false)
@@ -69,7 +75,7 @@ impl Service {
             .timeout_global(Some(Duration::from_secs(10)));
         let agent = config.build().into();
         let arguments = arguments.iter().map(|a| (*a).to_owned()).collect();
-        Service { child, http, folder, arguments, log, agent }
+        Service { child, http, ops, folder, arguments, log, agent }
     }
 
     /// Ends the program without warning.
@@ -112,16 +118,34 @@ impl Service {
 
     /// `GET`: status and body.
     pub fn get(&self, path: &str) -> (u16, Vec<u8>) {
-        let mut answer = self.agent.get(format!("{}{path}", self.http)).call().expect("an answer");
+        self.get_from(&self.http, path)
+    }
+
+    fn get_from(&self, base: &str, path: &str) -> (u16, Vec<u8>) {
+        let mut answer = self.agent.get(format!("{base}{path}")).call().expect("an answer");
         let body = answer.body_mut().with_config().limit(64 << 20).read_to_vec().expect("a body");
         (answer.status().as_u16(), body)
     }
 
     /// `POST` of JSON: status and body.
     pub fn post(&self, path: &str, body: &impl serde::Serialize) -> (u16, Vec<u8>) {
-        let mut answer = self.agent.post(format!("{}{path}", self.http)).send_json(body).expect("an answer");
+        self.post_to(&self.http, path, body)
+    }
+
+    fn post_to(&self, base: &str, path: &str, body: &impl serde::Serialize) -> (u16, Vec<u8>) {
+        let mut answer = self.agent.post(format!("{base}{path}")).send_json(body).expect("an answer");
         let body = answer.body_mut().read_to_vec().expect("a body");
         (answer.status().as_u16(), body)
+    }
+
+    /// `GET` on the operations listener.
+    pub fn ops_get(&self, path: &str) -> (u16, Vec<u8>) {
+        self.get_from(&self.ops, path)
+    }
+
+    /// `POST` of JSON on the operations listener.
+    pub fn ops_post(&self, path: &str, body: &impl serde::Serialize) -> (u16, Vec<u8>) {
+        self.post_to(&self.ops, path, body)
     }
 
     pub fn quickplay(&self, name: &str, rules: &str, seats: u8, group: &str) -> TicketAnswer {
@@ -163,7 +187,7 @@ impl Service {
 
     /// Value of a metric, summed over its labels.
     pub fn metric(&self, name: &str) -> f64 {
-        let (_, body) = self.get("/metrics");
+        let (_, body) = self.ops_get("/metrics");
         let text = String::from_utf8(body).expect("text");
         let lines = text.lines().filter(|line| line.starts_with(name) && !line.starts_with('#'));
         lines.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()

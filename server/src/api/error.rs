@@ -14,12 +14,12 @@ use axum::extract::{FromRequest, FromRequestParts, Request};
 use axum::http::request::Parts;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use tracing::error;
 
 use super::limits::Refusal;
 use crate::hosts::HostError;
 use crate::records::RecordError;
 use crate::store::StoreError;
+use crate::telemetry::stranger_line;
 use crate::transport::websocket::Refused;
 
 /// Seconds after which a client that found no room should ask again.
@@ -56,6 +56,14 @@ pub enum ApiError {
     OtherMode { rules: String, mode: &'static str },
     #[error("the fleet key is missing or wrong")]
     Unauthorized,
+    #[error("the operations key is missing or wrong")]
+    OpsKey,
+    #[error("changes are not taken from web pages")]
+    FromBrowser,
+    #[error("a reason has 1 to {0} characters and no control characters")]
+    Reason(usize),
+    #[error("grace_seconds must be at most {0}")]
+    Grace(u64),
     #[error("no such match is running, and none is stored")]
     UnknownMatch,
     #[error("the match is still running")]
@@ -132,6 +140,10 @@ impl ApiError {
             ApiError::Upgrade(_) => (S::BAD_REQUEST, "not_a_websocket"),
             ApiError::Origin => (S::FORBIDDEN, "origin_refused"),
             ApiError::Sockets => (S::TOO_MANY_REQUESTS, "too_many_sockets"),
+            ApiError::Reason(_) => (S::BAD_REQUEST, "invalid_reason"),
+            ApiError::Grace(_) => (S::BAD_REQUEST, "invalid_grace"),
+            ApiError::OpsKey => (S::UNAUTHORIZED, "unauthorized"),
+            ApiError::FromBrowser => (S::FORBIDDEN, "from_browser"),
             ApiError::Unauthorized => (S::UNAUTHORIZED, "unauthorized"),
             ApiError::UnknownMatch | ApiError::Host(HostError::NoSuchMatch) => (S::NOT_FOUND, "unknown_match"),
             ApiError::NotFinished => (S::NOT_FOUND, "not_finished"),
@@ -192,7 +204,7 @@ fn body_status_and_code(status: StatusCode, otherwise: &'static str) -> (StatusC
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         if let ApiError::Store(source) = &self {
-            error!(error = %source, "the store does not answer");
+            stranger_line!(error, error = %source, "the store does not answer");
         }
         let (status, code) = self.status_and_code();
         let retry_after_s = self.retry_after_s();

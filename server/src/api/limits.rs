@@ -71,6 +71,13 @@ impl Default for Limits {
     }
 }
 
+impl Limits {
+    /// Of the operations listener: it serves a scraper, a dashboard and a few terminals, on connections of its own.
+    pub fn of_operators() -> Limits {
+        Limits { connections_max: 64, connections_per_address: 64, ..Limits::default() }
+    }
+}
+
 /// Which limit was reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {

@@ -7,6 +7,7 @@
 //! bodies here. `/healthz` and `/readyz` have no limit of their own.
 //! Start reading at [`routes`]; a request goes route → extractor → handler → store.
 
+pub mod admin;
 mod connections;
 pub mod error;
 pub mod fleet_key;
@@ -16,6 +17,7 @@ mod ops;
 pub mod peer;
 pub mod play;
 pub mod quickplay;
+mod request;
 mod results;
 pub mod serve;
 
@@ -25,6 +27,7 @@ use std::time::Instant;
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
+use axum::middleware::from_fn_with_state;
 use axum::routing::{get, post};
 
 use crate::assets::Rulebook;
@@ -33,6 +36,7 @@ use crate::hosts::{Hosts, Results};
 use crate::store::Store;
 use crate::telemetry::Metrics;
 use crate::transport::websocket::Gate;
+use admin::Operators;
 use error::ApiError;
 use fleet_key::FleetKey;
 use limits::{Joins, Limits};
@@ -56,14 +60,50 @@ Astro Party: a game server for fast 2D ship battles.
   GET  /v1/matches/{id}/replay    its replay file, for `astro-server replay show FILE`
   GET  /v1/play                   the match itself, over a WebSocket
   GET  /v1/rules/{hash}           rules and arena of a match as RON
-  GET  /healthz /readyz /metrics /version
+  GET  /healthz /readyz /version
 
 Bots to play against the server:
 
   cargo bots -- --matches 25 --seconds 20
 ";
 
-/// All routes on one page.
+/// What `GET /` answers on the operations listener.
+const OPS_FRONT_PAGE: &str = "\
+Astro Party, operations listener.
+
+  GET  /healthz /readyz /version
+  GET  /metrics                           for Prometheus
+  GET  /admin/v1/shards
+  GET  /admin/v1/matches?limit=100        running matches, the oldest of each shard
+  POST /admin/v1/matches/{id}/void        end a match without a result: {\"reason\": \"...\"}
+  POST /admin/v1/drain                    take no more matches: {} or {\"grace_seconds\": 600}
+
+  astro-server top                        shows the same, live
+";
+
+/// All routes of the operations listener on one page.
+pub fn ops_routes(api: Arc<Api>) -> Router {
+    let guarded = Router::new()
+        .route("/metrics", get(ops::metrics))
+        .route("/admin/v1/shards", get(admin::list_shards))
+        .route("/admin/v1/matches", get(admin::list_matches))
+        .route("/admin/v1/matches/{id}/void", post(admin::void_match))
+        .route("/admin/v1/drain", post(admin::drain))
+        .route_layer(from_fn_with_state(Arc::clone(&api), admin::guard));
+    Router::new()
+        .route("/", get(OPS_FRONT_PAGE))
+        .route("/healthz", get(ops::healthz))
+        .route("/readyz", get(ops::readyz))
+        .route("/version", get(ops::version))
+        .merge(guarded)
+        .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
+        .fallback(async || ApiError::NotFound)
+        .method_not_allowed_fallback(async || ApiError::MethodNotAllowed)
+        .layer(from_fn_with_state(Arc::clone(&api), request::observe))
+        .with_state(api)
+}
+
+/// All public routes on one page.
 pub fn routes(api: Arc<Api>) -> Router {
     let internal = Router::new()
         .route("/internal/v1/results", post(results::post_results))
@@ -79,12 +119,12 @@ pub fn routes(api: Arc<Api>) -> Router {
         .route("/v1/rules/{hash}", get(matches::get_rules))
         .route("/healthz", get(ops::healthz))
         .route("/readyz", get(ops::readyz))
-        .route("/metrics", get(ops::metrics))
         .route("/version", get(ops::version))
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .merge(internal)
         .fallback(async || ApiError::NotFound)
         .method_not_allowed_fallback(async || ApiError::MethodNotAllowed)
+        .layer(from_fn_with_state(Arc::clone(&api), request::observe))
         .with_state(api)
 }
 
@@ -103,6 +143,7 @@ pub struct Parts {
     pub gate: Arc<Gate>,
     /// Pages from elsewhere that may open one.
     pub origins: Vec<Origin>,
+    pub operators: Operators,
 }
 
 /// The service's state, shared by all handlers.

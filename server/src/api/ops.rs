@@ -1,6 +1,7 @@
 //! What operators and orchestrators ask: alive, ready, how it goes, which version.
 //!
-//! In: nothing but the question. Out: a word, a page of metrics, a version.
+//! In: nothing but the question. Out: a word, a page of metrics, a version. Health and readiness are asked on both
+//! listeners: load balancers reach the public one, and the other answers when strangers have taken all its connections.
 //! *Invariant:* `/healthz` says whether restarting would help (a stuck tick thread), `/readyz` whether to send
 //! players here; neither waits longer than [`PING_WITHIN`].
 //! Start reading at [`readyz`].

@@ -1,7 +1,7 @@
 //! Accepting connections: our own loop, because the stock one lets a slow client keep a connection for ever.
 //!
 //! In: a listener, the routes, a word to stop. Out: nothing; ends when stopped and the connections are closed.
-//! *Invariant:* every connection ends: no head in [`HEAD_WITHIN`] closes it, a request has [`REQUEST_WITHIN`],
+//! *Invariant:* every connection ends: no head in [`HEAD_WITHIN`] closes it, a request has its time ([`super::request`]),
 //! after [`CONNECTION_AGE_MAX`] it takes no further request.
 //! *Invariant:* whoever connects is accepted at once; when places are short, [`connections`] says whose is taken
 //! back. So clients that are slow or idle delay nobody, `/healthz` included.
@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::extract::Request;
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -27,19 +27,17 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{sleep, timeout};
 use tower::ServiceExt;
-use tracing::warn;
 
 use super::connections::{Activity, Connections, NoPlace, Place, Turn, Watched};
 use super::error::ApiError;
 use super::limits::{Limits, Refusal};
 pub use super::peer::Peer;
 use super::peer::{TrustedProxy, client_address};
-use crate::telemetry::Metrics;
+use super::request::FromProxy;
+use crate::telemetry::{Metrics, stranger_line};
 
 /// From accepting, or from the last answer, to the end of the next request's head: slow heads and idle connections alike.
 const HEAD_WITHIN: Duration = Duration::from_secs(5);
-/// From the head of a request to its answer, reading the body included.
-const REQUEST_WITHIN: Duration = Duration::from_secs(10);
 /// Bounds clients that read an answer a byte at a time.
 const CONNECTION_AGE_MAX: Duration = Duration::from_secs(60);
 /// For the answer under way when a connection has reached its age.
@@ -104,7 +102,7 @@ async fn accept(listener: &TcpListener) -> Option<(TcpStream, IpAddr)> {
     match listener.accept().await {
         Ok((stream, peer)) => Some((stream, peer.ip())),
         Err(error) => {
-            warn!(%error, "cannot accept a connection");
+            stranger_line!(warn, %error, "cannot accept a connection");
             sleep(ACCEPT_PAUSE).await;
             None
         }
@@ -167,8 +165,8 @@ async fn answer(
     let peer = Peer(client_address(caller.peer, request.headers(), &caller.trusted));
     let mut request: Request = request.map(|body| axum::body::Body::new(Watched::new(body, activity)));
     request.extensions_mut().insert(peer);
-    match timeout(REQUEST_WITHIN, caller.routes.oneshot(request)).await {
-        Ok(response) => response,
-        Err(_) => Ok(ApiError::Timeout.into_response()),
+    if caller.trusted.iter().any(|proxy| proxy.contains(caller.peer)) {
+        request.extensions_mut().insert(FromProxy);
     }
+    caller.routes.oneshot(request).await
 }

@@ -28,7 +28,7 @@ pub use folder::{DataFolder, FolderError};
 use layers::Setting;
 pub use layers::{LayerError, Layers};
 use values::Value;
-pub use values::{PublicHost, PublicUrl, Secret};
+pub use values::{Listen, PublicHost, PublicUrl, Secret};
 
 /// Read when it is there and no other file is named.
 const DEFAULT_FILE: &str = "./astro.toml";
@@ -145,6 +145,11 @@ settings! {
         snapshot_queue: SnapshotQueue, "latest|all" = SnapshotQueue::default();
         /// Refuses to start with anything that is fine on a desk and not in public, and says what.
         production: bool, "BOOL" = false;
+        /// Where operators are answered: metrics, and admin routes that end matches. Port 0 picks a free one, off closes it.
+        /// Anywhere but on a loopback address it needs ops_key.
+        ops: Listen, "ADDR:PORT" = "127.0.0.1:9090";
+        /// What operators must show there, as a Bearer token. Health and readiness are open.
+        ops_key: Option<Secret>, "KEY" = "";
         /// What a host shows to deliver results. Unless given, one is made in the data folder at the first start.
         fleet_key: Option<Secret>, "KEY" = "";
     }
@@ -168,6 +173,8 @@ pub enum ConfigError {
     PublicMissing { listening: &'static str, address: SocketAddr, missing: &'static str, names: String },
     #[error("public_udp has no address of the same kind (IPv4 or IPv6) as udp = {udp} ({names})")]
     PublicKind { udp: SocketAddr, names: String },
+    #[error("ops = {0} can be reached from other machines, and whoever reaches it can end matches: set ops_key ({names})", names = names_of("ops_key"))]
+    OpsOpen(SocketAddr),
     #[error("production mode refuses to start:{}", list(.0))]
     Production(Vec<String>),
 }
@@ -272,6 +279,12 @@ impl Config {
         }
         if self.public_udp.is_some() && self.public_ip().is_none() {
             return Err(ConfigError::PublicKind { udp: self.udp, names: names_of("public_udp") });
+        }
+        if let Some(address) = self.ops.0
+            && !address.ip().is_loopback()
+            && self.ops_key.is_none()
+        {
+            return Err(ConfigError::OpsOpen(address));
         }
         let complaints = if self.production { production::complaints(self) } else { Vec::new() };
         if complaints.is_empty() { Ok(()) } else { Err(ConfigError::Production(complaints)) }

@@ -14,8 +14,10 @@ pub const SAMPLE_SECRET: &str = "sample-put-64-random-hex-digits-here";
 
 /// Everything that production mode refuses in these settings.
 pub fn complaints(config: &Config) -> Vec<String> {
-    let all = [secret("fleet_key", config.fleet_key.as_ref()), load_test(config), snapshot_queue(config)];
-    all.into_iter().flatten().collect()
+    let fleet_key = secret("fleet_key", config.fleet_key.as_ref());
+    // Without one the listener is on a loopback address.
+    let ops_key = config.ops_key.as_ref().and_then(|key| secret("ops_key", Some(key)));
+    [fleet_key, ops_key, load_test(config), snapshot_queue(config)].into_iter().flatten().collect()
 }
 
 fn snapshot_queue(config: &Config) -> Option<String> {

@@ -258,6 +258,21 @@ fn a_wildcard_needs_a_public_name() {
     assert!(error.contains("no address of the same kind"), "{error}");
 }
 
+#[test]
+fn operators_are_answered_elsewhere_only_with_a_key() {
+    let config = Start::default().checked().unwrap();
+    assert_eq!(config.ops, Listen(Some(([127, 0, 0, 1], 9090).into())));
+    assert_eq!(Start::words(&["--ops", "off"]).checked().unwrap().ops, Listen(None));
+    assert!(Start::words(&["--ops", "[::1]:9090"]).checked().is_ok());
+    for open in ["0.0.0.0:9090", "[::]:9090", "10.0.0.1:9090"] {
+        let error = Start::words(&["--ops", open]).checked().unwrap_err();
+        assert!(error.contains("can be reached from other machines") && error.contains("--ops-key-file"), "{error}");
+        assert!(Start::file(&format!("ops = \"{open}\"\nops_key = \"anything\"")).checked().is_ok());
+    }
+    let dull = format!("production = true\nfleet_key = \"{GOOD_KEY}\"\nops_key = \"short\"");
+    assert!(Start::file(&dull).checked().unwrap_err().contains("ops_key has less than 32 characters"));
+}
+
 const GOOD_KEY: &str = "0f1e2d3c4b5a69788796a5b4c3d2e1f0";
 
 #[test]

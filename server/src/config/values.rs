@@ -96,6 +96,24 @@ impl Value for SocketAddr {
     }
 }
 
+/// Where to listen, or nowhere.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Listen(pub Option<SocketAddr>);
+
+impl Value for Listen {
+    fn parse(text: &str) -> Result<Listen, String> {
+        if text == "off" {
+            return Ok(Listen(None));
+        }
+        let address = SocketAddr::parse(text).map_err(|_| "ADDR:PORT, such as 127.0.0.1:9090, or off")?;
+        Ok(Listen(Some(address)))
+    }
+
+    fn text(&self) -> String {
+        self.0.map_or_else(|| "off".into(), |address| address.to_string())
+    }
+}
+
 /// The empty text is `None`.
 impl<T: Value> Value for Option<T> {
     const KIND: Kind = T::KIND;

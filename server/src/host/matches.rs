@@ -29,9 +29,10 @@ use super::crew::{CLAIM_TTL, Crew, Occupant, Presence};
 use super::link::{Links, Promise};
 use super::record::{Recording, hand_over_void, result_message};
 use super::replicate::EventRing;
+use super::report;
 use super::shard::{Counters, Now, ShardStatus, Transports};
 use crate::directory::Directory;
-use crate::hosts::{Claim, Hold, HostError, MatchOrder, SeatSecret, VOID_SHUTDOWN};
+use crate::hosts::{Claim, Hold, HostError, MatchOrder, MatchReport, SeatSecret, VOID_SHUTDOWN};
 use crate::telemetry::{MatchCounts, MatchState};
 use crate::transport::LinkId;
 
@@ -64,6 +65,11 @@ pub enum Command {
     /// The record of this match is durable; players may see the result.
     Recorded {
         match_id: MatchId,
+    },
+    /// The oldest running matches, for operators.
+    List {
+        limit: usize,
+        reply: oneshot::Sender<Result<Vec<MatchReport>, HostError>>,
     },
     /// No new matches; demos and matches that have not begun end now, players are told how long the others may go on.
     Drain {
@@ -105,7 +111,7 @@ pub enum Stage {
 pub struct Hosted {
     pub order: MatchOrder,
     pub stage: Stage,
-    opened: Duration,
+    pub opened: Duration,
     /// When pilots take the free seats; set by the first claim.
     fill_at: Option<Duration>,
     /// Tells the sim to start at its next tick.
@@ -201,6 +207,7 @@ pub fn handle_command(world: &mut World, command: Command) {
         Command::Claim { match_id, claim, hold, reply } => _ = reply.send(self::claim(world, match_id, claim, hold)),
         Command::Void { match_id, reason, reply } => _ = reply.send(void(world, match_id, &reason)),
         Command::Recorded { match_id } => publish_result(world, match_id),
+        Command::List { limit, reply } => _ = reply.send(Ok(report::oldest(world, limit))),
         Command::Drain { until } => drain(world, until),
         Command::Inspect(look) => look(world),
         Command::VoidAll => void_all(world),

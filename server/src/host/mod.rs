@@ -13,6 +13,7 @@ mod panics;
 pub mod placement;
 pub mod record;
 pub mod replicate;
+mod report;
 pub mod shard;
 pub mod spool;
 mod wreck;
@@ -35,8 +36,10 @@ use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
 use crate::directory::Directory;
-use crate::hosts::{Answer, Claim, Hold, HostError, Hosts, MatchOrder, Ticket};
-use crate::telemetry::{Metrics, Queue, ShardMetrics};
+use crate::hosts::{
+    Answer, Claim, Hold, HostError, Hosts, MatchOrder, MatchReport, MatchesByState, ShardReport, Ticket,
+};
+use crate::telemetry::{MatchState, Metrics, Queue, ShardMetrics};
 use crate::transport::udp::{LINKS_PER_LANE, LaneConfig, UdpTransport};
 use crate::transport::websocket::{Gate, SocketLimits};
 use crew::CLAIM_TTL;
@@ -108,6 +111,25 @@ impl ShardHandle {
             self.metrics.unqueued(Queue::Commands, 1);
             HostError::Unresponsive
         })
+    }
+
+    fn report(&self, shard: usize, now: Duration) -> ShardReport {
+        let load = self.status.load(now);
+        let matches = |state| self.metrics.matches(state);
+        ShardReport {
+            shard,
+            stuck: load.is_stuck,
+            matches: MatchesByState {
+                filling: matches(MatchState::Filling),
+                playing: matches(MatchState::Playing),
+                finishing: matches(MatchState::Finishing),
+                demo: matches(MatchState::Demo),
+            },
+            seats: load.seats,
+            players: self.status.players.load(Ordering::Relaxed),
+            links: self.status.links.load(Ordering::Relaxed),
+            tick_mean_us: load.tick_mean_ns / 1000,
+        }
     }
 }
 
@@ -311,6 +333,21 @@ impl Hosts for Host {
                 self.wait_until_empty(PERIOD * 12).await;
             }
             Ok(())
+        })
+    }
+
+    fn shards(&self) -> Answer<'_, Vec<ShardReport>, HostError> {
+        let report = |(shard, handle): (usize, &ShardHandle)| handle.report(shard, self.clock.now());
+        let reports = self.shards.iter().enumerate().map(report).collect();
+        Box::pin(std::future::ready(Ok(reports)))
+    }
+
+    fn running(&self, limit: usize) -> Answer<'_, Vec<MatchReport>, HostError> {
+        Box::pin(async move {
+            let asked = (0..self.shards.len()).map(|shard| self.ask(shard, |reply| Command::List { limit, reply }));
+            let lists = futures_util::future::join_all(asked).await;
+            // A shard that does not answer must not hide the others.
+            Ok(lists.into_iter().filter_map(Result::ok).flatten().collect())
         })
     }
 }

@@ -199,12 +199,19 @@ macro_rules! label {
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
         pub enum $name { $($(#[$doc])* $variant,)* }
 
+        impl $name {
+            /// As it stands on the page.
+            pub const fn name(self) -> &'static str {
+                match self { $($name::$variant => $value,)* }
+            }
+        }
+
         impl $crate::telemetry::declare::Label for $name {
             const NAME: &'static str = $label;
             const ALL: &'static [Self] = &[$($name::$variant,)*];
 
             fn value(self) -> &'static str {
-                match self { $($name::$variant => $value,)* }
+                self.name()
             }
 
             fn place(self) -> usize {

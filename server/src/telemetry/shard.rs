@@ -17,8 +17,8 @@ use prometheus_client::registry::Registry;
 
 use super::declare::{ByReason, Each, Label, OfShard, Reading, Row, help, label, shard_metrics};
 use super::histogram::{Histogram, RoundTripTicks, SnapshotBytes, Tally};
-use super::set_seconds;
 use super::ticks::{SlidingMax, TickTime, Window};
+use super::{STALE_AFTER, set_seconds};
 
 label! {
     /// Why a tick began late.
@@ -209,6 +209,11 @@ impl ShardMetrics {
         }
     }
 
+    /// Matches of that state as last set.
+    pub fn matches(&self, state: MatchState) -> u32 {
+        self.handles.matches[state].get() as u32
+    }
+
     pub fn match_finished(&self) {
         self.handles.matches_finished.inc();
     }
@@ -277,8 +282,13 @@ impl ShardMetrics {
         self.handles.queue_depth[queue].dec_by(count as i64);
     }
 
+    /// Whether it has not begun a tick for [`STALE_AFTER`].
+    pub(super) fn is_stale(&self, now: Instant) -> bool {
+        self.since_stamp(now) > STALE_AFTER
+    }
+
     /// Time since the last stamp, or since the shard was announced when there was none.
-    pub(super) fn since_stamp(&self, now: Instant) -> Duration {
+    fn since_stamp(&self, now: Instant) -> Duration {
         let Some(thread) = self.own.thread.get() else { return now.saturating_duration_since(self.own.started) };
         let stamp_ms = self.own.stamp_ms.load(Ordering::Relaxed);
         Duration::from_millis(thread.now_ms(now).saturating_sub(stamp_ms))
