@@ -52,7 +52,7 @@ fn a_new_ticket_gives_the_seat_back_while_the_old_link_still_lives() {
     let mut again = UdpPlayer::with(&ticket, ruleset);
     drive_until(&mut [&mut ada, &mut grace, &mut again], limit, |p| p[2].snapshots() > 30 && p[0].session.is_closed());
     assert_eq!(again.session.seat(), ada.session.seat());
-    let (status, _) = service.ticket_again(ada.match_id, &grace.seat_secret.replace(['A', 'B', 'C'], "D"));
+    let (status, _) = service.ticket_again(ada.match_id, &format!("{}=", "A".repeat(43)));
     assert!(matches!(status, 400 | 403 | 410), "a wrong secret is refused, not {status}");
 }
 
