@@ -319,7 +319,6 @@ pub fn run(mut thread: ShardThread, mut make: impl FnMut() -> io::Result<App>) {
         if catch_unwind(AssertUnwindSafe(|| thread.tick(running))).is_ok() {
             ticks_played += 1;
         } else {
-            thread.metrics.panicked();
             demos = thread.on_panic(running);
             if ticks_played < DEMOS_TRUSTED_AFTER_TICKS {
                 demos.clear();
