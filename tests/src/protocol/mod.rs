@@ -158,6 +158,8 @@ fn framing(values: &mut Values) {
     values.set("TICKET_BYTES", websocket::TICKET_BYTES);
     values.set("TICKET_TTL_S", websocket::TICKET_TTL_S);
     values.set("PACKET_BYTES_MAX", websocket::PACKET_BYTES_MAX);
+    values.set("SUPERSEDED_PER_S_MAX", websocket::SUPERSEDED_PER_S_MAX);
+    values.set("SLOW_SNAPSHOTS_PER_S", websocket::SLOW_SNAPSHOTS_PER_S);
     values.set("CLIENT_FRAME_BYTES_MAX", websocket::CLIENT_FRAME_BYTES_MAX);
     values.set("SERVER_FRAME_BYTES_MAX", websocket::SERVER_FRAME_BYTES_MAX);
     let hello = sample(websocket::samples(), "websocket::Hello");
@@ -213,12 +215,14 @@ fn ready_packet() -> String {
     websocket::put_packet(&mut frame, packet);
     let (head, message) = packet.split_at(packet.len() - ready.len());
     assert_eq!(message, ready);
+    let &[kind, sequence, channel, count_high, count_low, id, length] = head else { panic!("all numbers are short") };
+    assert_eq!((frame.len(), usize::from(length)), (2 + packet.len(), ready.len()));
     format!(
-        "  message  {}\n  packet   {}  and the message\n  frame    {}  and the packet, {} bytes in all",
-        spaced(&ready),
-        spaced(head),
+        "  {}   length of the packet\n  {kind:02x}      messages\n  {sequence:02x}      sequence\n  {channel:02x}      (always)\n  \
+         {count_high:02x} {count_low:02x}   how many messages\n  {id:02x}      id of the first\n  {length:02x}      its length\n  \
+         {}   the message, Ready",
         spaced(&frame[..2]),
-        frame.len()
+        spaced(&ready),
     )
 }
 
@@ -273,20 +277,22 @@ fn hot(values: &mut Values) {
 
 /// What a peer can feed, how much of it is taken, and what happens above.
 fn limits() -> String {
-    let rows = [
+    let rows: [(&str, &dyn Display, &str); 10] = [
         (
-            "WebSockets that have not said Hello, from one address",
-            websocket::SOCKETS_WAITING_PER_ADDRESS_MAX,
+            "WebSockets without a Hello, from one address",
+            &websocket::SOCKETS_WAITING_PER_ADDRESS_MAX,
             "refused with 429",
         ),
-        ("the same, from all addresses", websocket::SOCKETS_WAITING_MAX, "refused with 503"),
-        ("bytes in a frame from you", websocket::CLIENT_FRAME_BYTES_MAX, "closed with 4006"),
-        ("bytes in a packet", websocket::PACKET_BYTES_MAX, "closed with 4006"),
-        ("bytes in a control message from you", wire::CLIENT_MESSAGE_BYTES_MAX, "closed with 4006"),
-        ("inputs that do not decode", link::BAD_DATAGRAMS_MAX as usize, "closed with 4006"),
-        ("control packets that wait for you to read", websocket::CONTROL_PACKETS_WAITING_MAX, "closed with 4008"),
-        ("seconds without reading anything", websocket::STALLED_S_MAX as usize, "closed with 4008"),
+        ("the same, from all addresses", &websocket::SOCKETS_WAITING_MAX, "refused with 429"),
+        ("bytes in a frame from you", &websocket::CLIENT_FRAME_BYTES_MAX, "closed with 4006"),
+        ("bytes in a packet", &websocket::PACKET_BYTES_MAX, "closed with 4006"),
+        ("bytes in a control message from you", &wire::CLIENT_MESSAGE_BYTES_MAX, "closed with 4006"),
+        ("packets from you a second", &wire::CLIENT_PACKETS_PER_S, "dropped; closed with 4006 when it goes on"),
+        ("the same, at once after a pause", &wire::CLIENT_PACKETS_BURST, "dropped; closed with 4006 when it goes on"),
+        ("inputs that do not decode", &link::BAD_DATAGRAMS_MAX, "closed with 4006"),
+        ("control packets that wait for you to read", &websocket::CONTROL_PACKETS_WAITING_MAX, "closed with 4008"),
+        ("seconds without reading anything", &websocket::STALLED_S_MAX, "closed with 4008"),
     ];
-    let row = |(what, limit, otherwise): (&str, usize, &str)| format!("| {what} | {limit} | {otherwise} |\n");
+    let row = |(what, limit, otherwise): (&str, &dyn Display, &str)| format!("| {what} | {limit} | {otherwise} |\n");
     rows.into_iter().map(row).collect()
 }
