@@ -27,6 +27,8 @@ pub async fn open(hosts: &dyn Hosts, rulebook: &Rulebook, wanted: usize) -> usiz
             ruleset: Arc::clone(ruleset),
             fill_after: Duration::ZERO,
             demo: true,
+            spectate_delay: Duration::ZERO,
+            listed: true,
         };
         if let Err(error) = hosts.allocate(order).await {
             warn!(%error, opened, wanted, "no room for more demo matches");

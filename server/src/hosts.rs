@@ -27,6 +27,8 @@ pub trait Hosts: Send + Sync {
     /// Reserves or gives back a seat, and mints the right to take it once. `hold` lives until that right was used
     /// or is over.
     fn ticket(&self, match_id: MatchId, claim: Claim, hold: Hold) -> Answer<'_, Ticket, HostError>;
+    /// Reserves a place among a running match's spectators, and mints the right to take it once; `hold` likewise.
+    fn watch(&self, match_id: MatchId, hold: Hold) -> Answer<'_, WatchTicket, HostError>;
     /// Ends a match without a result; players are told `reason`.
     fn void(&self, match_id: MatchId, reason: String) -> Answer<'_, (), HostError>;
     /// Takes no more matches and answers when none is left or `grace` is over (what is left is then void).
@@ -59,7 +61,14 @@ pub struct MatchOrder {
     pub fill_after: Duration,
     /// Flown by pilots only, not recorded, opened again when over.
     pub demo: bool,
+    /// How long after it was spectators are shown anything; at most [`SPECTATE_DELAY_MAX`].
+    pub spectate_delay: Duration,
+    /// Whether strangers may find it among the running matches. Who knows its id may watch it either way.
+    pub listed: bool,
 }
+
+/// The longest delay for spectators. What they have not been shown yet is kept in memory, some 5 KiB a second and match.
+pub const SPECTATE_DELAY_MAX: Duration = Duration::from_secs(120);
 
 /// By what right somebody wants a seat.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -102,14 +111,28 @@ impl std::fmt::Debug for SeatSecret {
 pub struct Ticket {
     pub seat: Seat,
     pub secret: SeatSecret,
+    pub access: Access,
+    /// Seats of the match that are still free after this one.
+    pub seats_free: u8,
+}
+
+/// What a ticket is shown by.
+#[derive(Clone, Debug)]
+pub struct Access {
     /// A netcode 1.02 connect token, 1,172 bytes or a little more.
     pub connect_token: Vec<u8>,
     /// Where the token leads; also inside the token.
     pub udp: SocketAddr,
     /// For the first frame of a WebSocket, instead of the connect token.
     pub websocket_ticket: [u8; TICKET_BYTES],
-    /// Seats of the match that are still free after this one.
-    pub seats_free: u8,
+}
+
+/// The right to watch a match, once, within 15 s.
+#[derive(Clone, Debug)]
+pub struct WatchTicket {
+    pub access: Access,
+    /// How long after it was anything is shown.
+    pub delay: Duration,
 }
 
 /// How a shard is.
@@ -167,6 +190,8 @@ pub enum HostError {
     NoSuchMatch,
     #[error("the match has no free seat or has already begun")]
     NoFreeSeat,
+    #[error("the match has as many spectators as it may")]
+    SpectatorsFull,
     #[error("the seat secret is wrong, or the seat was given up")]
     SeatLost,
     #[error("the server is shutting down")]

@@ -194,6 +194,7 @@ async fn serve(config: Config, runtime: tokio::runtime::Handle) -> Result<(), St
         metrics: Arc::clone(&metrics),
         fleet_key,
         public_url,
+        spectate_delay: Duration::from_secs(config.spectate_delay_seconds),
         limits: limits.clone(),
         gate: host.gate(),
         origins: config.origins.clone(),

@@ -60,6 +60,55 @@ pub struct TicketRequest {
     pub seat_secret: String,
 }
 
+/// `POST /v1/matches/{id}/watch`: a place among the spectators of a running match. The body may be left out.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WatchRequest {}
+
+/// Answer to a request to watch.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WatchAnswer {
+    pub match_id: MatchId,
+    /// Seats of the match in all.
+    pub seats: u8,
+    /// Fetch the text from `/v1/rules/{hash}`.
+    pub rules_hash: String,
+    /// Of wire and grid; a client with another one must update.
+    pub fingerprint: String,
+    /// base64 of a netcode 1.02 connect token. This or the WebSocket ticket is good for one connection within 15 s.
+    pub connect_token: String,
+    /// Where the connect token leads.
+    pub udp: String,
+    /// base64 of 16 bytes, for the first frame of a WebSocket; spent together with the connect token.
+    pub websocket_ticket: String,
+    /// Where the WebSocket ticket leads.
+    pub websocket_url: String,
+    /// Everything is shown this long after it was; so the first picture may take as long, when nobody watched before.
+    pub delay_seconds: u64,
+}
+
+/// A match that may be watched, as `GET /v1/matches/running` lists it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunningMatch {
+    pub match_id: MatchId,
+    pub mode: String,
+    pub rules: String,
+    pub seats: u8,
+    /// Seats held by people.
+    pub players: u8,
+    pub spectators: u8,
+    /// Flown by pilots alone, for looking at.
+    pub demo: bool,
+    /// Unix time in milliseconds of the first countdown.
+    pub started_ms: u64,
+}
+
+/// `GET /v1/matches/running?limit=`: newest first. Private matches are not in it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunningList {
+    pub matches: Vec<RunningMatch>,
+}
+
 /// A finished match, as `GET /v1/matches/{id}` answers it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MatchSummary {

@@ -7,6 +7,7 @@
 //! Start reading at [`Stage::new`]; tests read like dialogue.
 
 use std::path::PathBuf;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
@@ -16,19 +17,22 @@ use astro_server::directory::Directory;
 use astro_server::host::crew::{Crew, Occupant};
 use astro_server::host::link::Links;
 use astro_server::host::matches::{Command, Hosted, Matches, Reservation, Stage as MatchStage};
-use astro_server::host::shard::{self, PERIOD, ShardParts, ShardStatus};
+use astro_server::host::placement::{ShardLimits, ShardStatus};
+use astro_server::host::shard::{self, PERIOD, ShardParts};
 use astro_server::host::spool::Spool;
+use astro_server::host::watch::{WatchLimits, WatchReservation, Watchers};
 use astro_server::hosts::{Answer, Claim, Hold, HostError, MatchOrder, MatchRecord, Results, ResultsError, SeatSecret};
 use astro_server::telemetry::Metrics;
 use astro_server::transport::LinkId;
 use astro_server::transport::memory::{Carrier, MemoryNetwork, MemoryTransport};
 use astro_shared::link::{Faults, Profile};
 use astro_shared::replay::Replay;
+use astro_shared::sim::fields::Audience;
 use astro_shared::sim::round::Phase;
-use astro_shared::sim::state::{Input, MatchParts, MatchRef, Round};
+use astro_shared::sim::state::{Input, MatchParts, MatchRef, Round, View};
 use astro_shared::sim::units::{MatchId, Seat, Tick};
 use astro_shared::sim::{SimPlugin, rules::Ruleset};
-use astro_shared::wire::message::{Missed, MissedEvent};
+use astro_shared::wire::message::{Missed, MissedEvent, RosterSeat, ToClient};
 use bevy_app::App;
 use bevy_ecs::prelude::*;
 use rand::SeedableRng;
@@ -54,6 +58,8 @@ pub struct Player {
     cut: bool,
     /// Stands still altogether, like a laptop that sleeps.
     frozen: bool,
+    /// Every payload that came, once [`Stage::tap`] asked for it.
+    pub arrived: Option<Vec<Vec<u8>>>,
 }
 
 /// See the module.
@@ -67,6 +73,8 @@ pub struct Stage {
     pub network: MemoryNetwork,
     /// Where streams go, as over WebSockets.
     pub streams: MemoryNetwork,
+    pub directory: Arc<Directory>,
+    status: Arc<ShardStatus>,
     recorded: mpsc::Receiver<Command>,
     spool: Spool,
     folder: PathBuf,
@@ -89,21 +97,39 @@ impl Stage {
         let (spool, _) = Spool::open(&folder).expect("a spool in a temporary folder");
         let ((datagrams, network), (ordered, streams)) = (MemoryTransport::new(), MemoryTransport::new());
         let (recorded_sender, recorded) = mpsc::channel();
+        let (directory, status) = (Arc::new(Directory::in_memory()), Arc::<ShardStatus>::default());
         let parts = ShardParts {
             index: 0,
-            directory: Arc::new(Directory::in_memory()),
-            status: Arc::<ShardStatus>::default(),
+            directory: directory.clone(),
+            status: status.clone(),
             metrics: Metrics::new().shard(0),
             spool: spool.clone(),
             recorded: recorded_sender,
             transports: vec![Box::new(datagrams), Box::new(ordered)],
             chance: StdRng::seed_from_u64(seed),
+            watch: WatchLimits::new(&ShardLimits::default(), 2048),
         };
         let now = Duration::from_secs(1_800_000_000);
         let app = shard::build(parts, now);
         let (players, world) = (Vec::new(), SimPlugin::world());
         let (matches, links, condition) = (0, 0, None);
-        Stage { app, now, players, world, network, streams, recorded, spool, folder, matches, condition, seed, links }
+        Stage {
+            app,
+            now,
+            players,
+            world,
+            network,
+            streams,
+            directory,
+            status,
+            recorded,
+            spool,
+            folder,
+            matches,
+            condition,
+            seed,
+            links,
+        }
     }
 
     /// Everybody who connects from now on has this network.
@@ -143,11 +169,28 @@ impl Stage {
         all
     }
 
-    /// Opens a match whose free seats are taken by pilots five seconds after the first claim.
+    /// Opens a match whose free seats are taken by pilots five seconds after the first claim, and which spectators
+    /// are shown ten seconds late.
     pub fn open(&mut self, ruleset: Arc<Ruleset>, seats: u8) -> MatchId {
+        self.open_with(ruleset, seats, |_| {})
+    }
+
+    /// The same, with `change` made to the order.
+    pub fn open_with(&mut self, ruleset: Arc<Ruleset>, seats: u8, change: impl FnOnce(&mut MatchOrder)) -> MatchId {
         self.matches += 1;
         let match_id = MatchId(self.matches);
-        let order = MatchOrder { match_id, seats, ruleset, fill_after: Duration::from_secs(5), demo: false };
+        let mut order = MatchOrder {
+            match_id,
+            seats,
+            ruleset,
+            fill_after: Duration::from_secs(5),
+            demo: false,
+            spectate_delay: Duration::from_secs(10),
+            listed: true,
+        };
+        change(&mut order);
+        // As the host does before the shard hears of it.
+        self.status.reserve(seats);
         let (reply, answer) = oneshot::channel();
         self.tell(Command::Open { order, reply });
         answer.blocking_recv().expect("an answer").expect("room for a match");
@@ -170,6 +213,22 @@ impl Stage {
     pub fn join(&mut self, match_id: MatchId, name: &str) -> PlayerId {
         let reservation = self.claim(match_id, Claim::Join { name: name.into() }).expect("a free seat");
         self.connect(match_id, reservation, self.condition)
+    }
+
+    /// Asks for a spectator's ticket, as the HTTP side would.
+    pub fn claim_to_watch(&mut self, match_id: MatchId) -> Result<WatchReservation, HostError> {
+        let (reply, answer) = oneshot::channel();
+        self.tell(Command::Watch { match_id, hold: Hold::default(), reply });
+        answer.blocking_recv().expect("an answer")
+    }
+
+    /// A spectator comes to watch, with as many snapshots a second as he may have.
+    ///
+    /// # Errors
+    /// When he gets no ticket.
+    pub fn watch(&mut self, match_id: MatchId) -> Result<PlayerId, HostError> {
+        let link = self.claim_to_watch(match_id)?.link;
+        Ok(self.connect_link(match_id, SeatSecret([0; 32]), link, self.condition))
     }
 
     /// A player comes back with the seat secret, over a new link.
@@ -210,15 +269,24 @@ impl Stage {
         reservation: Reservation,
         network: Option<(Carrier, Profile)>,
     ) -> PlayerId {
+        self.connect_link(match_id, reservation.secret, reservation.link, network)
+    }
+
+    fn connect_link(
+        &mut self,
+        match_id: MatchId,
+        secret: SeatSecret,
+        link: LinkId,
+        network: Option<(Carrier, Profile)>,
+    ) -> PlayerId {
         if let Some((carrier, profile)) = network {
-            self.condition_link(reservation.link, carrier, profile);
+            self.condition_link(link, carrier, profile);
         }
         let wire = self.wire(network);
-        wire.connect(reservation.link);
+        wire.connect(link);
         let mut session = Session::new(Link::Bare, 30, self.now);
         session.start(self.ruleset_of(match_id));
         let brain = Brain::new(self.players.len() as u64);
-        let Reservation { secret, link, .. } = reservation;
         self.players.push(Player {
             session,
             secret,
@@ -230,6 +298,7 @@ impl Stage {
             network,
             cut: false,
             frozen: false,
+            arrived: None,
         });
         PlayerId(self.players.len() - 1)
     }
@@ -254,6 +323,16 @@ impl Stage {
     /// This player's machine stands still from now on.
     pub fn freeze(&mut self, player: PlayerId) {
         self.players[player.0].frozen = true;
+    }
+
+    /// From now on keeps what comes to this player.
+    pub fn tap(&mut self, player: PlayerId) {
+        self.players[player.0].arrived.get_or_insert_default();
+    }
+
+    /// Takes what has come to a tapped player since the last call.
+    pub fn take_arrived(&mut self, player: PlayerId) -> Vec<Vec<u8>> {
+        self.players[player.0].arrived.as_mut().map(std::mem::take).unwrap_or_default()
     }
 
     pub fn leave(&mut self, player: PlayerId) {
@@ -318,6 +397,7 @@ impl Stage {
                 continue;
             }
             while let Some(mut payload) = player.wire.receive(player.link, self.now) {
+                player.arrived.as_mut().into_iter().for_each(|arrived| arrived.push(payload.clone()));
                 player.session.handle_datagram(&mut self.world, &mut payload, self.now);
             }
             player.session.handle_tick(self.now);
@@ -350,6 +430,35 @@ impl Stage {
 
     fn ruleset_of(&mut self, match_id: MatchId) -> Arc<Ruleset> {
         self.with(match_id, |hosted, _, _| hosted.order.ruleset.clone()).expect("a running match")
+    }
+
+    /// Seats of matches as placement counts them; nothing may be left of a match that is gone.
+    pub fn seats_counted(&self) -> u64 {
+        self.status.load(self.now).seats
+    }
+
+    /// People who play, as a server that stops waits for.
+    pub fn players_counted(&self) -> usize {
+        self.status.players.load(Ordering::Relaxed)
+    }
+
+    /// Who flies which seat, as everyone may know.
+    pub fn roster(&mut self, match_id: MatchId) -> Option<Vec<RosterSeat>> {
+        self.with(match_id, |_, crew, _| match crew.roster() {
+            ToClient::Roster { seats } => seats,
+            other => panic!("{other:?} is no roster"),
+        })
+    }
+
+    /// What everyone may see of the newest tick.
+    pub fn public_view(&mut self, match_id: MatchId) -> Option<View> {
+        self.with(match_id, |_, _, state| state.view(Audience::Public))
+    }
+
+    /// Per watched match: spectators' links, and bytes of memory for what they will be shown.
+    pub fn watched(&mut self) -> Vec<(usize, usize)> {
+        let mut query = self.app.world_mut().query::<&Watchers>();
+        query.iter(self.app.world()).map(|watchers| (watchers.links.len(), watchers.memory_bytes())).collect()
     }
 
     pub fn phase(&mut self, match_id: MatchId) -> Option<Phase> {

@@ -63,7 +63,15 @@ impl Stand {
     fn order(&mut self, demo: bool) -> MatchId {
         self.opened += 1;
         let match_id = MatchId(self.opened);
-        let order = MatchOrder { match_id, seats: 2, ruleset: rules("standard"), fill_after: Duration::ZERO, demo };
+        let order = MatchOrder {
+            match_id,
+            seats: 2,
+            ruleset: rules("standard"),
+            fill_after: Duration::ZERO,
+            demo,
+            spectate_delay: Duration::ZERO,
+            listed: true,
+        };
         self.runtime.block_on(self.host.allocate(order)).expect("room");
         match_id
     }
@@ -74,7 +82,11 @@ impl Stand {
         let claim = Claim::Join { name: "Ada".into() };
         let ticket = self.runtime.block_on(self.host.ticket(match_id, claim, Hold::default())).expect("a seat");
         let shard = self.directory.shard_of(match_id).expect("a running match");
-        Guest { shard, player: UdpPlayer::from_token(match_id, &ticket.connect_token, rules("standard")), closed: None }
+        Guest {
+            shard,
+            player: UdpPlayer::from_token(match_id, &ticket.access.connect_token, rules("standard")),
+            closed: None,
+        }
     }
 
     /// From the next tick on a system of this shard panics, inside the executor.

@@ -154,6 +154,7 @@ impl ApiError {
             ApiError::Timeout => (S::REQUEST_TIMEOUT, "timeout"),
             ApiError::Conflict(_) => (S::CONFLICT, "conflict"),
             ApiError::Host(HostError::NoFreeSeat) => (S::CONFLICT, "no_free_seat"),
+            ApiError::Host(HostError::SpectatorsFull) => (S::CONFLICT, "spectators_full"),
             ApiError::Host(HostError::SeatLost) => (S::GONE, "seat_lost"),
             ApiError::Refused(refusal) if refusal.is_of_address() => (S::TOO_MANY_REQUESTS, "too_many_requests"),
             ApiError::Refused(_) => (S::SERVICE_UNAVAILABLE, "overloaded"),

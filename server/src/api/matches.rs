@@ -20,12 +20,12 @@ use crate::hosts::SeatRecord;
 use crate::store::matches::{FinishedMatch, RECENT_MATCHES_MAX};
 
 /// Matches in a list when the request does not say.
-const LIMIT_DEFAULT: u32 = 20;
+pub(super) const LIMIT_DEFAULT: u32 = 20;
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct ListQuery {
-    limit: Option<u32>,
+    pub limit: Option<u32>,
 }
 
 /// `GET /v1/matches?limit=`

@@ -20,10 +20,11 @@ pub mod quickplay;
 mod request;
 mod results;
 pub mod serve;
+mod watch;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
@@ -55,6 +56,8 @@ Astro Party: a game server for fast 2D ship battles.
 
   POST /v1/quickplay              join or open a match: {\"name\": \"Ada\", \"mode\": \"last_ship\"}
   POST /v1/matches/{id}/tickets   come back to a seat: {\"seat_secret\": \"...\"}
+  POST /v1/matches/{id}/watch     watch a running match
+  GET  /v1/matches/running        running matches that may be watched
   GET  /v1/matches?limit=20       finished matches, newest first
   GET  /v1/matches/{id}           one finished match
   GET  /v1/matches/{id}/replay    its replay file, for `astro-server replay show FILE`
@@ -115,6 +118,8 @@ pub fn routes(api: Arc<Api>) -> Router {
         .route("/v1/matches", get(matches::list_matches))
         .route("/v1/matches/{id}", get(matches::get_match))
         .route("/v1/matches/{id}/replay", get(matches::get_replay))
+        .route("/v1/matches/running", get(watch::list_running))
+        .route("/v1/matches/{id}/watch", post(watch::post_watch))
         .route("/v1/matches/{id}/tickets", post(quickplay::post_ticket))
         .route("/v1/rules/{hash}", get(matches::get_rules))
         .route("/healthz", get(ops::healthz))
@@ -144,6 +149,8 @@ pub struct Parts {
     /// Pages from elsewhere that may open one.
     pub origins: Vec<Origin>,
     pub operators: Operators,
+    /// How long after it was strangers are shown what happens in a match that is not private.
+    pub spectate_delay: Duration,
 }
 
 /// The service's state, shared by all handlers.
@@ -161,7 +168,7 @@ impl Api {
         parts.metrics.set_load_test(parts.limits.load_test);
         Arc::new(Api {
             joins: Joins::new(parts.limits.clone(), Instant::now()),
-            quickplay: Quickplay::new(Arc::clone(&parts.hosts), Arc::clone(&parts.directory)),
+            quickplay: Quickplay::new(Arc::clone(&parts.hosts), parts.spectate_delay),
             results: StoreResults::new(parts.store.clone(), Arc::clone(&parts.metrics)),
             fingerprint: astro_shared::api::hex(astro_shared::wire::fingerprint()),
             draining: AtomicBool::new(false),

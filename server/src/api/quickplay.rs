@@ -26,7 +26,6 @@ use super::Api;
 use super::error::{ApiError, Checked, CheckedBody};
 use super::limits::Pass;
 use crate::assets::DEFAULT_RULES;
-use crate::directory::{Directory, MatchCard};
 use crate::hosts::{Claim, Hold, HostError, Hosts, MatchOrder, SeatSecret, Ticket};
 
 /// How long a match waits for players before pilots take the rest.
@@ -70,14 +69,15 @@ struct Place {
 /// The open matches of this process.
 pub(super) struct Quickplay {
     hosts: Arc<dyn Hosts>,
-    directory: Arc<Directory>,
+    /// For matches that are not private.
+    spectate_delay: Duration,
     /// Oldest first per wish; no list is empty.
     open: Mutex<HashMap<Wish, VecDeque<Open>>>,
 }
 
 impl Quickplay {
-    pub fn new(hosts: Arc<dyn Hosts>, directory: Arc<Directory>) -> Quickplay {
-        Quickplay { hosts, directory, open: Mutex::default() }
+    pub fn new(hosts: Arc<dyn Hosts>, spectate_delay: Duration) -> Quickplay {
+        Quickplay { hosts, spectate_delay, open: Mutex::default() }
     }
 
     /// Takes a seat in the oldest open match that fits, or opens one.
@@ -145,16 +145,23 @@ impl Quickplay {
         name: &str,
         hold: &Hold,
     ) -> Result<Ticket, HostError> {
-        place.allocated.get_or_init(|| self.allocate(place.match_id, ruleset, wish.seats)).await.to_owned()?;
+        place.allocated.get_or_init(|| self.allocate(place.match_id, ruleset, wish)).await.to_owned()?;
         self.hosts.ticket(place.match_id, Claim::Join { name: name.into() }, hold.clone()).await
     }
 
-    async fn allocate(&self, match_id: MatchId, ruleset: &Arc<Ruleset>, seats: u8) -> Result<(), HostError> {
-        let ruleset = Arc::clone(ruleset);
-        let card = MatchCard { seats, rules_hash: ruleset.hash() };
-        self.hosts.allocate(MatchOrder { match_id, seats, ruleset, fill_after: FILL_AFTER, demo: false }).await?;
-        self.directory.pin(match_id, card);
-        Ok(())
+    async fn allocate(&self, match_id: MatchId, ruleset: &Arc<Ruleset>, wish: &Wish) -> Result<(), HostError> {
+        // Who plays with friends may show friends what happens while it happens, and is not shown to strangers.
+        let private = wish.group.is_some();
+        let order = MatchOrder {
+            match_id,
+            seats: wish.seats,
+            ruleset: Arc::clone(ruleset),
+            fill_after: FILL_AFTER,
+            demo: false,
+            spectate_delay: if private { Duration::ZERO } else { self.spectate_delay },
+            listed: !private,
+        };
+        self.hosts.allocate(order).await
     }
 
     fn unlist(&self, wish: &Wish, match_id: MatchId) {
@@ -206,13 +213,13 @@ pub(super) async fn post_quickplay(
     if api.draining() {
         return Err(HostError::Draining.into());
     }
-    let card = MatchCard { seats, rules_hash: ruleset.hash() };
+    let rules_hash = ruleset.hash();
     let (service, now) = (Arc::clone(&api), Instant::now());
-    let wish = Wish { rules_hash: ruleset.hash(), seats, group: request.group };
+    let wish = Wish { rules_hash, seats, group: request.group };
     // A task of its own: a player who hangs up must not leave a match half opened.
     let join = async move { service.quickplay.join(&ruleset, wish, &request.name, &pass.hold, now).await };
     let (match_id, ticket) = tokio::spawn(join).await.map_err(|_| ApiError::Internal)??;
-    Ok(Json(api.ticket_answer(match_id, card, &ticket)))
+    Ok(Json(api.ticket_answer(match_id, (seats, rules_hash), &ticket)))
 }
 
 /// `POST /v1/matches/{id}/tickets`
@@ -226,7 +233,7 @@ pub(super) async fn post_ticket(
     let secret = SeatSecret(secret.ok_or(ApiError::Secret)?);
     let card = api.parts.directory.card(match_id).ok_or(ApiError::UnknownMatch)?;
     let ticket = api.parts.hosts.ticket(match_id, Claim::Return { secret }, pass.hold.clone()).await?;
-    Ok(Json(api.ticket_answer(match_id, card, &ticket)))
+    Ok(Json(api.ticket_answer(match_id, (card.seats, card.rules_hash), &ticket)))
 }
 
 /// Groups are keys made by programs, so they are plain.
@@ -234,13 +241,13 @@ fn is_group(group: &str) -> bool {
     group.len() <= GROUP_CHARS_MAX && group.bytes().all(|byte| byte.is_ascii_graphic())
 }
 
-/// `http` becomes `ws` and `https` becomes `wss`; everything behind that stays.
-fn websocket_url(public_url: &str) -> String {
-    let rest = public_url.strip_prefix("http").unwrap_or(public_url);
-    format!("ws{rest}{}", websocket::PATH)
-}
-
 impl Api {
+    /// Where WebSocket tickets lead: `http` becomes `ws` and `https` becomes `wss`; everything behind that stays.
+    pub(super) fn websocket_url(&self) -> String {
+        let url = &self.parts.public_url;
+        format!("ws{}{}", url.strip_prefix("http").unwrap_or(url), websocket::PATH)
+    }
+
     /// The rules that a request asks for.
     fn ruleset(&self, request: &QuickplayRequest) -> Result<Arc<Ruleset>, ApiError> {
         let mode = Mode::named(&request.mode).ok_or_else(|| ApiError::UnknownMode(request.mode.clone()))?;
@@ -256,18 +263,18 @@ impl Api {
         Ok(Arc::clone(ruleset))
     }
 
-    fn ticket_answer(&self, match_id: MatchId, card: MatchCard, ticket: &Ticket) -> TicketAnswer {
+    fn ticket_answer(&self, match_id: MatchId, (seats, rules_hash): (u8, u64), ticket: &Ticket) -> TicketAnswer {
         TicketAnswer {
             match_id,
             seat: ticket.seat.0,
-            seats: card.seats,
-            rules_hash: hex(card.rules_hash),
+            seats,
+            rules_hash: hex(rules_hash),
             fingerprint: self.fingerprint.clone(),
-            connect_token: BASE64.encode(&ticket.connect_token),
+            connect_token: BASE64.encode(&ticket.access.connect_token),
             seat_secret: BASE64.encode(ticket.secret.0),
-            udp: ticket.udp.to_string(),
-            websocket_ticket: BASE64.encode(ticket.websocket_ticket),
-            websocket_url: websocket_url(&self.parts.public_url),
+            udp: ticket.access.udp.to_string(),
+            websocket_ticket: BASE64.encode(ticket.access.websocket_ticket),
+            websocket_url: self.websocket_url(),
         }
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Mutex;
 use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
-use astro_shared::api::{ErrorBody, MatchList, MatchSummary, TicketAnswer, Version};
+use astro_shared::api::{ErrorBody, MatchList, MatchSummary, RunningList, TicketAnswer, Version, WatchAnswer};
 use astro_shared::sim::units::{MatchId, Seat};
 use axum::body::{Body, to_bytes};
 use axum::http::{Request, StatusCode, header};
@@ -14,8 +14,10 @@ use serde_json::{Value, json};
 use tower::ServiceExt;
 
 use super::*;
+use crate::directory::{MatchCard, Standing};
 use crate::hosts::{
-    Answer, Claim, Hold, HostError, MatchOrder, MatchReport, MatchesByState, SeatSecret, ShardReport, Ticket,
+    Access, Answer, Claim, Hold, HostError, MatchOrder, MatchReport, MatchesByState, SeatSecret, ShardReport, Ticket,
+    WatchTicket,
 };
 use crate::records::encode_batch;
 use crate::records::tests::record;
@@ -34,6 +36,8 @@ struct Counting {
     drained: AtomicBool,
     /// Of tickets nobody has used yet.
     holds: Mutex<Vec<Hold>>,
+    /// Of all matches; there is room for two.
+    spectators: AtomicUsize,
 }
 
 impl Counting {
@@ -60,12 +64,14 @@ impl Counting {
         Ok(Ticket {
             seat: Seat(seat),
             secret: SeatSecret([seat; 32]),
-            connect_token: vec![seat; 1172],
-            udp: ([127, 0, 0, 1], 9000).into(),
-            websocket_ticket: [seat; 16],
+            access: access(seat),
             seats_free: order.seats - *taken,
         })
     }
+}
+
+fn access(byte: u8) -> Access {
+    Access { connect_token: vec![byte; 1172], udp: ([127, 0, 0, 1], 9000).into(), websocket_ticket: [byte; 16] }
 }
 
 impl Hosts for Counting {
@@ -76,7 +82,7 @@ impl Hosts for Counting {
             if matches.len() >= self.capacity.load(Ordering::Relaxed) {
                 return Err(HostError::Full);
             }
-            self.directory.lock().unwrap().as_ref().unwrap().insert(order.match_id, 0);
+            self.directory.lock().unwrap().as_ref().unwrap().insert(order.match_id, 0, MatchCard::of(&order));
             assert!(matches.insert(order.match_id, (order, 0)).is_none(), "the same match opened twice");
             Ok(())
         })
@@ -87,6 +93,17 @@ impl Hosts for Counting {
             tokio::task::yield_now().await;
             self.holds.lock().unwrap().push(hold);
             self.take_seat(match_id, &claim)
+        })
+    }
+
+    fn watch(&self, match_id: MatchId, hold: Hold) -> Answer<'_, WatchTicket, HostError> {
+        Box::pin(async move {
+            self.holds.lock().unwrap().push(hold);
+            let matches = self.matches.lock().unwrap();
+            let (order, _) = matches.get(&match_id).ok_or(HostError::NoSuchMatch)?;
+            let spectators = self.spectators.fetch_add(1, Ordering::Relaxed);
+            let delay = order.spectate_delay;
+            if spectators < 2 { Ok(WatchTicket { access: access(7), delay }) } else { Err(HostError::SpectatorsFull) }
         })
     }
 
@@ -157,6 +174,7 @@ impl Stage {
             fleet_key: FleetKey::new("the-key"),
             public_url: "http://party.example".into(),
             limits,
+            spectate_delay: Duration::from_secs(10),
             gate: Gate::new(SocketLimits::default(), tokio::runtime::Handle::current()),
             origins: Vec::new(),
             operators: Operators { key: None, drain_grace: Duration::from_secs(30) },
@@ -656,5 +674,52 @@ fn connections_are_served_until_the_word_to_stop() {
         // Well before the five seconds after which an idle connection is closed anyway.
         let closed = tokio::time::timeout(Duration::from_secs(2), client.read(&mut [0; 16])).await;
         assert_eq!(closed.expect("an idle connection stays open").unwrap(), 0);
+    });
+}
+
+#[test]
+fn who_wants_to_watch_gets_a_ticket_or_a_reason() {
+    block_on(async {
+        let stage = Stage::open().await;
+        let match_id = stage.quickplay(ada()).await.unwrap().match_id;
+        let path = format!("/v1/matches/{match_id}/watch");
+        let watch = async |body: &'static str| answer::<WatchAnswer>(stage.post(&path, body).await);
+        let ticket = watch("{}").await.unwrap();
+        assert_eq!((ticket.match_id, ticket.seats, ticket.delay_seconds), (match_id, 4, 10));
+        assert_eq!(ticket.websocket_url, "ws://party.example/v1/play");
+        let bare = stage.send(Request::post(&path).body(Body::empty()).unwrap()).await;
+        assert_eq!(bare.0, StatusCode::OK, "the body may be left out");
+        assert_eq!(watch("{}").await, Err(refused(409, "spectators_full")));
+        assert_eq!(watch("{\"seat\": 1}").await, Err(refused(400, "invalid_json")));
+        let nowhere = stage.post(&format!("/v1/matches/{}/watch", MatchId(7)), "{}").await;
+        assert_eq!(answer::<WatchAnswer>(nowhere), Err(refused(404, "unknown_match")));
+        stage.api.drain();
+        assert_eq!(watch("{}").await, Err(refused(503, "draining")));
+    });
+}
+
+/// Broken by a list that shows what a group was promised to keep to itself, or by a delay for those who wanted none.
+#[test]
+fn a_group_has_its_match_for_itself_and_shown_at_once_strangers_are_listed_and_shown_late() {
+    block_on(async {
+        let stage = Stage::open().await;
+        let mut wish = ada();
+        let open = stage.quickplay(wish.clone()).await.unwrap().match_id;
+        wish.as_object_mut().unwrap().insert("group".into(), "friends".into());
+        let private = stage.quickplay(wish).await.unwrap().match_id;
+        let running = async |path| answer::<RunningList>(stage.get(path).await);
+        assert_eq!(running("/v1/matches/running").await.unwrap().matches, [], "none has begun");
+        for id in [open, private] {
+            let standing = Standing { players: 1, spectators: 2, started_ms: 5 };
+            stage.api.parts.directory.note(id, Some(standing));
+        }
+        let listed = running("/v1/matches/running?limit=100").await.unwrap().matches;
+        let [found] = &listed[..] else { panic!("{listed:?}") };
+        assert_eq!((found.match_id, found.players, found.spectators, found.demo), (open, 1, 2, false));
+        assert_eq!((found.mode.as_str(), found.rules.as_str(), found.seats), ("last_ship", "sprint", 4));
+        assert_eq!(running("/v1/matches/running?limit=101").await, Err(refused(400, "invalid_limit")));
+        let watch = async |id| answer::<WatchAnswer>(stage.post(&format!("/v1/matches/{id}/watch"), "{}").await);
+        assert_eq!(watch(open).await.unwrap().delay_seconds, 10);
+        assert_eq!(watch(private).await.unwrap().delay_seconds, 0, "who knows its id may watch it");
     });
 }

@@ -22,6 +22,7 @@ use crate::api::peer::TrustedProxy;
 use crate::api::play::Origin;
 use crate::host::matches::MATCHES_MAX;
 use crate::host::placement::ShardLimits;
+use crate::host::watch;
 use crate::transport::websocket::{SnapshotQueue, SocketLimits};
 pub use command::{Arguments, Flags, ReplayCommand, Subcommands};
 pub use folder::{DataFolder, FolderError};
@@ -44,6 +45,8 @@ const SEATS_LIMIT: u64 = 2048;
 const CONNECTIONS_LIMIT: u64 = 65_536;
 /// Joins at most: beyond anything a machine could answer.
 const JOINS_LIMIT: u64 = 1_000_000;
+/// Spectators of a match at most: they cost as much as players.
+const SPECTATORS_LIMIT: u64 = 100;
 /// Longest wait for matches to end: longer than the longest match the rules allow.
 const DRAIN_SECONDS_MAX: u64 = 24 * 3600;
 
@@ -101,10 +104,14 @@ settings! {
         demo: usize, "N" = 2, 0..=DEMO_MAX;
         /// Matches that a shard may run, demo matches included.
         matches_per_shard: usize, "N" = ShardLimits::default().matches_per_shard, 1..=MATCHES_LIMIT;
-        /// Seats of all matches of a shard, demo matches included; each may have a connection.
+        /// Seats of all matches of a shard, demo matches included; each may have a connection. Of 2,048 places for
+        /// connections those that are left are for spectators, up to a quarter: with 2048 seats nobody may watch.
         seats_per_shard: usize, "N" = ShardLimits::default().seats_per_shard, 2..=SEATS_LIMIT;
         /// Share of the time between two ticks that a shard's mean tick may take before it gets no more matches.
         tick_budget_percent: u32, "PERCENT" = ShardLimits::default().tick_budget_percent, 1..=100;
+        /// How long after it was spectators are shown what happens, so that they cannot tell players anything of use.
+        /// Demo matches, and quickplay with a group, are shown at once.
+        spectate_delay_seconds: u64, "S" = 10, 0..=watch::DELAY_MAX.as_secs();
         /// Folder with rules/*.ron and arenas/*.ron that replace or add to the built-in ones by name.
         assets: Option<PathBuf>, "DIR" = "";
     }
@@ -131,6 +138,8 @@ settings! {
         sockets_waiting_max: usize, "N" = SocketLimits::default().waiting_max, 1..=CONNECTIONS_LIMIT;
         /// Of these from one address (for IPv6, from one /64).
         sockets_waiting_per_address: usize, "N" = SocketLimits::default().waiting_per_address_max, 1..=CONNECTIONS_LIMIT;
+        /// Spectators of one match.
+        spectators_per_match: usize, "N" = ShardLimits::default().spectators_per_match, 0..=SPECTATORS_LIMIT;
         /// Lifts what limits single addresses, for load tests, which come from one. Production mode refuses it.
         load_test: bool, "BOOL" = false;
     }
@@ -230,6 +239,7 @@ impl Config {
         ShardLimits {
             matches_per_shard: self.matches_per_shard,
             seats_per_shard: self.seats_per_shard,
+            spectators_per_match: self.spectators_per_match,
             tick_budget_percent: self.tick_budget_percent,
         }
     }

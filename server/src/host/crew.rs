@@ -10,6 +10,7 @@ use std::time::Duration;
 use astro_shared::sim::state::Input;
 use astro_shared::sim::units::{Seat, Tick};
 use astro_shared::wire::input::InputDatagram;
+use astro_shared::wire::message::{RosterSeat, ToClient};
 use astro_shared::wire::websocket::TICKET_TTL_S;
 use bevy_ecs::prelude::*;
 use sha2::{Digest, Sha256};
@@ -91,6 +92,12 @@ pub enum Presence {
 impl Crew {
     pub fn new(seats: u8) -> Crew {
         Crew { seats: (0..seats).map(|_| SeatCrew::free()).collect(), roster_changed: false }
+    }
+
+    /// What everyone may know of who flies.
+    pub fn roster(&self) -> ToClient {
+        let seat = |seat: &SeatCrew| RosterSeat { name: seat.name.clone(), pilot: seat.occupant == Occupant::Pilot };
+        ToClient::Roster { seats: self.seats.iter().map(seat).collect() }
     }
 
     pub fn seat_mut(&mut self, seat: Seat) -> Option<&mut SeatCrew> {

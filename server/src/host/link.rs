@@ -17,6 +17,7 @@ use astro_shared::wire::message::{CloseReason, Place, ToClient, ToServer};
 use astro_shared::wire::websocket::SLOW_SNAPSHOTS_PER_S;
 use astro_shared::wire::{CLIENT_MESSAGE_BYTES_MAX, CONTROL_CHANNEL, CONTROL_CHANNEL_BYTES_MAX, fingerprint, is_hot};
 use bevy_ecs::prelude::*;
+use bevy_ecs::system::SystemParam;
 use bevy_renet::RenetServer;
 use bevy_renet::renet::{ChannelConfig, ConnectionConfig, SendType};
 
@@ -24,6 +25,7 @@ use super::crew::{Crew, Owner};
 use super::matches::{Hosted, Stage};
 use super::replicate::EventRing;
 use super::shard::{Counters, Now, Transports};
+use super::watch::{HotRefused, Watchers};
 use crate::hosts::Hold;
 use crate::transport::{Incoming, LinkId, Network};
 
@@ -33,7 +35,7 @@ const POLL_EVERY: Duration = Duration::from_millis(100);
 /// Between two clock updates of the control connections; each costs 0.3 to 0.5 µs a link.
 const CONTROL_CLOCK_EVERY: Duration = Duration::from_millis(100);
 /// Ticks between two snapshots of a link that wants or can take few: 15 a second.
-const SNAPSHOT_EVERY_TICKS_MAX: u32 = TICKS_PER_SECOND / SLOW_SNAPSHOTS_PER_S as u32;
+pub(super) const SNAPSHOT_EVERY_TICKS_MAX: u32 = TICKS_PER_SECOND / SLOW_SNAPSHOTS_PER_S as u32;
 /// Copies of the last packets: one in a thousand clients misses all three at 10 % loss, outside bursts, and notices the
 /// end by its silence.
 const GOODBYES: usize = 3;
@@ -54,7 +56,7 @@ pub fn control_config() -> ConnectionConfig {
     }
 }
 
-/// Hot state of a link, kept with its seat.
+/// Hot state of a link, kept with its seat, or with the spectators of a match.
 #[derive(Debug)]
 pub struct SeatLink {
     pub id: LinkId,
@@ -86,12 +88,29 @@ impl SeatLink {
             missed_since: None,
         }
     }
+
+    /// Whether the snapshot of `tick` is to carry the whole hash: one a second does.
+    pub fn take_long_hash(&mut self, tick: Tick) -> bool {
+        let due = self.long_hash_at.is_none_or(|at| tick.since(at) >= TICKS_PER_SECOND);
+        if due {
+            self.long_hash_at = Some(tick);
+        }
+        due
+    }
+}
+
+/// What a link is good for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Destination {
+    /// A seat of a match.
+    Seat(Entity, Seat),
+    /// A place among these [`Watchers`].
+    Watchers(Entity),
 }
 
 /// Where a link leads.
 struct Route {
-    entity: Entity,
-    seat: Seat,
+    to: Destination,
     transport: usize,
     progress: RenetProgress,
     bad_datagrams: u32,
@@ -103,9 +122,9 @@ struct Route {
 
 /// A link that was promised and not used yet; every transport keeps a place for it.
 pub struct Promise {
-    pub entity: Entity,
-    pub seat: Seat,
-    pub owner: Owner,
+    pub to: Destination,
+    /// Whose the seat must still be when the ticket is shown; `None` for spectators.
+    pub owner: Option<Owner>,
     pub until: Duration,
     /// The service counts unused tickets by it.
     pub _hold: Hold,
@@ -168,14 +187,23 @@ impl Links {
     /// Remembers for whom a ticket was minted. One ticket per seat counts: an older one is worth nothing from now
     /// on, and its places, whose link is returned, must be given back.
     pub fn promise(&mut self, link: LinkId, promise: Promise) -> Option<LinkId> {
-        let seat = (promise.entity, promise.seat);
-        let older = self.promised.iter().find(|(_, promise)| (promise.entity, promise.seat) == seat);
+        let same_seat = |older: &Promise| older.to == promise.to && matches!(older.to, Destination::Seat(..));
+        let older = self.promised.iter().find(|(_, older)| same_seat(older));
         let older = older.map(|(link, _)| *link);
         if let Some(link) = older {
             self.promised.remove(&link);
         }
         self.promised.insert(link, promise);
         older
+    }
+
+    /// Spectators' tickets that nobody has used: for these [`Watchers`], or for all.
+    pub fn promised_to_watch(&self, watchers: Option<Entity>) -> usize {
+        let wanted = |promise: &&Promise| match promise.to {
+            Destination::Seat(..) => false,
+            Destination::Watchers(entity) => watchers.is_none_or(|watchers| watchers == entity),
+        };
+        self.promised.values().filter(wanted).count()
     }
 
     /// Asks for a link to be closed at the end of this tick, with a reason the client is told.
@@ -217,7 +245,30 @@ impl Links {
     }
 }
 
-type SeatQuery<'w, 's> = Query<'w, 's, (&'static mut Crew, &'static mut Hosted, &'static Round, &'static EventRing)>;
+/// What links lead to.
+#[derive(SystemParam)]
+pub(super) struct Places<'w, 's> {
+    matches: Query<'w, 's, (&'static mut Crew, &'static Hosted, &'static Round, &'static EventRing)>,
+    watched: Query<'w, 's, &'static mut Watchers>,
+}
+
+impl Places<'_, '_> {
+    /// The link is gone; what it led to stays.
+    fn remove(&mut self, link: LinkId, from: Destination) {
+        match from {
+            Destination::Seat(entity, seat) => {
+                if let Ok((mut crew, ..)) = self.matches.get_mut(entity)
+                    && let Some(seat) = crew.seat_mut(seat)
+                {
+                    seat.link.take_if(|held| held.id == link);
+                }
+            }
+            Destination::Watchers(entity) => {
+                self.watched.get_mut(entity).into_iter().for_each(|mut watchers| watchers.remove(link));
+            }
+        }
+    }
+}
 
 /// Takes in everything that has arrived on every transport.
 pub(super) fn receive(
@@ -226,14 +277,14 @@ pub(super) fn receive(
     mut links: ResMut<Links>,
     mut renet: ResMut<RenetServer>,
     mut counters: ResMut<Counters>,
-    mut matches: SeatQuery<'_, '_>,
+    mut places: Places<'_, '_>,
 ) {
     let mut receiver = Receiver {
         now: now.0,
         links: &mut links,
         renet: &mut renet,
         counters: &mut counters,
-        matches: &mut matches,
+        places: &mut places,
         transport: 0,
         connected: Vec::new(),
         unknown: Vec::new(),
@@ -256,10 +307,10 @@ struct Receiver<'a, 'w, 's> {
     links: &'a mut Links,
     renet: &'a mut RenetServer,
     counters: &'a mut Counters,
-    matches: &'a mut SeatQuery<'w, 's>,
+    places: &'a mut Places<'w, 's>,
     /// Which transport is being received from.
     transport: usize,
-    /// Links that took their seats just now.
+    /// Links that took their places just now.
     connected: Vec<LinkId>,
     /// Links that showed a ticket already used or given up.
     unknown: Vec<LinkId>,
@@ -269,7 +320,7 @@ impl Receiver<'_, '_, '_> {
     fn take(&mut self, incoming: Incoming<'_>) {
         match incoming {
             Incoming::Connected(link) => self.on_connected(link),
-            Incoming::Payload(link, payload) if is_hot(payload) => self.on_input(link, payload),
+            Incoming::Payload(link, payload) if is_hot(payload) => self.on_hot(link, payload),
             Incoming::Payload(link, payload) => self.on_control(link, payload),
             Incoming::Disconnected(link) if self.is_mine(link) => self.links.close(link, CloseReason::Left),
             Incoming::Disconnected(link) => self.unknown.push(link),
@@ -287,36 +338,33 @@ impl Receiver<'_, '_, '_> {
 
     /// From now on the link gets the fewest snapshots there are, until it says `Ready` again.
     fn on_slow(&mut self, link: LinkId) {
-        let Some(route) = self.links.routes.get(&link) else { return };
-        let Ok((mut crew, ..)) = self.matches.get_mut(route.entity) else { return };
-        if let Some(held) = crew.seat_mut(route.seat).and_then(|seat| seat.link.as_mut()).filter(|held| held.id == link)
-        {
-            held.snapshot_every_ticks = SNAPSHOT_EVERY_TICKS_MAX;
+        match self.links.routes.get(&link).map(|route| route.to) {
+            Some(Destination::Seat(entity, seat)) => {
+                let Ok((mut crew, ..)) = self.places.matches.get_mut(entity) else { return };
+                let held = crew.seat_mut(seat).and_then(|seat| seat.link.as_mut()).filter(|held| held.id == link);
+                held.into_iter().for_each(|held| held.snapshot_every_ticks = SNAPSHOT_EVERY_TICKS_MAX);
+            }
+            Some(Destination::Watchers(entity)) => {
+                self.places.watched.get_mut(entity).into_iter().for_each(|mut watchers| watchers.on_slow(link));
+            }
+            None => {}
         }
     }
 
-    /// A ticket is spent: the link takes its seat, and the seat's older link ends.
+    /// A ticket is spent: the link takes the place that was promised.
     fn on_connected(&mut self, link: LinkId) {
-        let promise = self.links.promised.remove(&link);
-        let Some((promise, (mut crew, hosted, ..))) =
-            promise.and_then(|promise| self.matches.get_mut(promise.entity).ok().map(|found| (promise, found)))
-        else {
-            return self.unknown.push(link);
+        let Some(promise) = self.links.promised.remove(&link) else { return self.unknown.push(link) };
+        let greeting = match promise.to {
+            Destination::Seat(entity, seat) => self.take_seat(link, (entity, seat), &promise),
+            Destination::Watchers(entity) => {
+                let watchers = self.places.watched.get_mut(entity).ok();
+                watchers.map(|mut watchers| watchers.on_connected(link, self.transport, self.now))
+            }
         };
-        let seats = crew.seats.len() as u8;
-        let seat = crew.seat_mut(promise.seat).filter(|seat| seat.belongs_to(&promise.owner));
-        let Some(seat) = seat else { return self.unknown.push(link) };
-        if seat.seen.is_some() {
-            self.counters.rejoined(self.transport);
-        }
-        if let Some(old) = seat.attach(SeatLink::new(link, self.transport), self.now) {
-            self.links.close(old.id, CloseReason::Replaced);
-        }
-        crew.roster_changed = true;
+        let Some(greeting) = greeting else { return self.unknown.push(link) };
         self.renet.add_connection(link.0);
         let route = Route {
-            entity: promise.entity,
-            seat: promise.seat,
+            to: promise.to,
             transport: self.transport,
             progress: RenetProgress::default(),
             bad_datagrams: 0,
@@ -325,35 +373,71 @@ impl Receiver<'_, '_, '_> {
         };
         self.links.add(link, route);
         self.connected.push(link);
-        let rules_hash = hosted.order.ruleset.hash();
-        let place = Place::Seat(promise.seat.0);
-        let welcome = ToClient::Welcome { match_id: hosted.order.match_id, place, seats, rules_hash };
-        self.links.tell(self.renet, link, &welcome);
-        if let Some(result) = &hosted.result {
-            self.links.tell(self.renet, link, result);
+        greeting.iter().for_each(|message| self.links.tell(self.renet, link, message));
+    }
+
+    /// The link takes its seat, and the seat's older link ends; `None` when the seat is not the player's any more.
+    fn take_seat(&mut self, link: LinkId, (entity, seat): (Entity, Seat), promise: &Promise) -> Option<Vec<ToClient>> {
+        let (mut crew, hosted, ..) = self.places.matches.get_mut(entity).ok()?;
+        let seats = crew.seats.len() as u8;
+        let owner = promise.owner.as_ref()?;
+        let held = crew.seat_mut(seat).filter(|held| held.belongs_to(owner))?;
+        if held.seen.is_some() {
+            self.counters.rejoined(self.transport);
+        }
+        if let Some(old) = held.attach(SeatLink::new(link, self.transport), self.now) {
+            self.links.close(old.id, CloseReason::Replaced);
+        }
+        crew.roster_changed = true;
+        let (match_id, rules_hash) = (hosted.order.match_id, hosted.order.ruleset.hash());
+        let welcome = ToClient::Welcome { match_id, place: Place::Seat(seat.0), seats, rules_hash };
+        Some(std::iter::once(welcome).chain(hosted.result.clone()).collect())
+    }
+
+    fn on_hot(&mut self, link: LinkId, payload: &[u8]) {
+        match self.links.routes.get(&link).map(|route| route.to) {
+            Some(Destination::Seat(entity, seat)) => self.on_input(link, (entity, seat), payload),
+            Some(Destination::Watchers(entity)) => self.on_acknowledgement(link, entity, payload),
+            None => self.counters.drop_one("no_link"),
         }
         self.links.tell_of_shutdown(self.renet, link, self.now);
     }
 
-    /// Hot: inputs for the seat's queue.
-    fn on_input(&mut self, link: LinkId, payload: &[u8]) {
-        let Some(route) = self.links.routes.get_mut(&link) else { return self.counters.drop_one("no_link") };
-        let Ok((mut crew, _, round, ring)) = self.matches.get_mut(route.entity) else { return };
-        let Some(seat) = crew.seat_mut(route.seat) else { return };
+    /// A hot datagram that no honest client sends.
+    fn on_bad_datagram(&mut self, link: LinkId, what: &'static str) {
+        self.counters.drop_one(what);
+        let Some(route) = self.links.routes.get_mut(&link) else { return };
+        route.bad_datagrams += 1;
+        if route.bad_datagrams == BAD_DATAGRAMS_MAX {
+            self.links.close(link, CloseReason::Misbehaved);
+        }
+    }
+
+    /// Hot, from a spectator: which snapshot he has.
+    fn on_acknowledgement(&mut self, link: LinkId, entity: Entity, payload: &[u8]) {
+        let Ok(mut watchers) = self.places.watched.get_mut(entity) else { return };
+        match watchers.handle_hot(link, payload, self.now) {
+            Ok(()) => {}
+            Err(HotRefused::NotReady) => self.counters.drop_one("not_ready"),
+            Err(HotRefused::Malformed) => self.on_bad_datagram(link, "acknowledgement"),
+            Err(HotRefused::Input) => {
+                self.counters.drop_one("spectators_input");
+                self.links.close(link, CloseReason::Misbehaved);
+            }
+        }
+    }
+
+    /// Hot, from a player: inputs for the seat's queue.
+    fn on_input(&mut self, link: LinkId, (entity, seat): (Entity, Seat), payload: &[u8]) {
+        let Ok((mut crew, _, round, ring)) = self.places.matches.get_mut(entity) else { return };
+        let Some(seat) = crew.seat_mut(seat) else { return };
         let Some(held) = seat.link.as_mut().filter(|held| held.id == link) else { return };
         if !held.ready {
             return self.counters.drop_one("not_ready");
         }
         let datagram = match InputDatagram::decode(payload) {
             Ok(datagram) if datagram.acknowledged <= held.sent => datagram,
-            _ => {
-                self.counters.drop_one("input");
-                route.bad_datagrams += 1;
-                if route.bad_datagrams == BAD_DATAGRAMS_MAX {
-                    self.links.close(link, CloseReason::Misbehaved);
-                }
-                return;
-            }
+            _ => return self.on_bad_datagram(link, "input"),
         };
         // Zero says "I have nothing usable": the next snapshot must be absolute.
         held.acknowledged = match datagram.acknowledged {
@@ -405,17 +489,26 @@ impl Receiver<'_, '_, '_> {
     }
 
     fn on_message(&mut self, link: LinkId, message: ToServer) {
-        let Some(route) = self.links.routes.get(&link) else { return };
-        let Ok((mut crew, hosted, ..)) = self.matches.get_mut(route.entity) else { return };
+        let Some(to) = self.links.routes.get(&link).map(|route| route.to) else { return };
+        if let ToServer::Ready { fingerprint, .. } = message
+            && fingerprint != self.links.fingerprint
+        {
+            return self.links.close(link, CloseReason::Outdated);
+        }
+        match to {
+            Destination::Seat(entity, seat) => self.on_player_message(link, (entity, seat), message),
+            Destination::Watchers(entity) => self.on_spectator_message(link, entity, message),
+        }
+    }
+
+    fn on_player_message(&mut self, link: LinkId, (entity, seat): (Entity, Seat), message: ToServer) {
+        let Ok((mut crew, hosted, ..)) = self.places.matches.get_mut(entity) else { return };
         let filling = hosted.stage == Stage::Filling;
-        let seat = crew.seat_mut(route.seat);
+        let seat = crew.seat_mut(seat);
         // A link that was replaced in this very tick no longer speaks for the seat.
         let Some(seat) = seat.filter(|seat| seat.link.as_ref().is_some_and(|held| held.id == link)) else { return };
         seat.heard = self.now;
         match message {
-            ToServer::Ready { fingerprint, .. } if fingerprint != self.links.fingerprint => {
-                self.links.close(link, CloseReason::Outdated);
-            }
             ToServer::Ready { snapshots_per_s, .. } => {
                 if let Some(held) = seat.link.as_mut() {
                     held.ready = true;
@@ -431,6 +524,14 @@ impl Receiver<'_, '_, '_> {
                 crew.roster_changed = true;
                 self.links.close(link, CloseReason::Left);
             }
+        }
+    }
+
+    fn on_spectator_message(&mut self, link: LinkId, entity: Entity, message: ToServer) {
+        let Ok(mut watchers) = self.places.watched.get_mut(entity) else { return };
+        match message {
+            ToServer::Ready { snapshots_per_s, .. } => watchers.on_ready(link, snapshots_per_s, self.now),
+            ToServer::Leave => self.links.close(link, CloseReason::Left),
         }
     }
 }
@@ -480,7 +581,7 @@ pub(super) fn close_links(
     mut renet: ResMut<RenetServer>,
     mut transports: ResMut<Transports>,
     mut counters: ResMut<Counters>,
-    mut matches: SeatQuery<'_, '_>,
+    mut places: Places<'_, '_>,
 ) {
     for (link, reason) in std::mem::take(&mut links.closing) {
         links.tell(&mut renet, link, &ToClient::Closing { reason });
@@ -491,11 +592,7 @@ pub(super) fn close_links(
         if let Some(transport) = transports.0.get_mut(route.transport) {
             transport.disconnect(link, reason);
         }
-        if let Ok((mut crew, ..)) = matches.get_mut(route.entity)
-            && let Some(seat) = crew.seat_mut(route.seat)
-        {
-            seat.link.take_if(|held| held.id == link);
-        }
+        places.remove(link, route.to);
         tracing::debug!(link = link.0, reason = reason.name(), "link closed");
     }
     if now.0.saturating_sub(links.ticket_sweep) >= Duration::from_secs(1) {

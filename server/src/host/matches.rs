@@ -17,7 +17,7 @@ use astro_shared::sim::round::Phase;
 use astro_shared::sim::state::{Inputs, MatchParts, MatchRef, Round};
 use astro_shared::sim::units::{MatchId, Seat};
 use astro_shared::sim::{self, MatchKey};
-use astro_shared::wire::message::{CloseReason, RosterSeat, ToClient};
+use astro_shared::wire::message::{CloseReason, ToClient};
 use bevy_ecs::prelude::*;
 use bevy_renet::RenetServer;
 use rand::Rng;
@@ -26,12 +26,13 @@ use tokio::sync::oneshot;
 
 use super::capsule::BlackBox;
 use super::crew::{CLAIM_TTL, Crew, Occupant, Presence};
-use super::link::{Links, Promise};
+use super::link::{Destination, Links, Promise};
 use super::record::{Recording, hand_over_void, result_message};
 use super::replicate::EventRing;
 use super::report;
 use super::shard::{Counters, Now, ShardStatus, Transports};
-use crate::directory::Directory;
+use super::watch::{self, WatchReservation};
+use crate::directory::{Directory, MatchCard, Standing};
 use crate::hosts::{Claim, Hold, HostError, MatchOrder, MatchReport, SeatSecret, VOID_SHUTDOWN};
 use crate::telemetry::{MatchCounts, MatchState};
 use crate::transport::LinkId;
@@ -41,7 +42,7 @@ pub const MATCHES_MAX: usize = 4096;
 /// A match nobody has claimed a seat of is closed after this long.
 const UNCLAIMED_TTL: Duration = Duration::from_secs(20);
 /// How long players may look at a finished match before their links are closed.
-const AFTERGLOW: Duration = Duration::from_secs(3);
+pub(super) const AFTERGLOW: Duration = Duration::from_secs(3);
 /// Pause between two demo matches.
 const DEMO_PAUSE: Duration = Duration::from_secs(3);
 
@@ -56,6 +57,11 @@ pub enum Command {
         claim: Claim,
         hold: Hold,
         reply: oneshot::Sender<Result<Reservation, HostError>>,
+    },
+    Watch {
+        match_id: MatchId,
+        hold: Hold,
+        reply: oneshot::Sender<Result<WatchReservation, HostError>>,
     },
     Void {
         match_id: MatchId,
@@ -122,13 +128,39 @@ pub struct Hosted {
     pub stagger: u32,
     /// What players were told at the end, for those who connect after it.
     pub result: Option<ToClient>,
+    /// Its spectators, an entity of their own; `None` while nobody watches.
+    pub watchers: Option<Entity>,
+    /// Spectators there are, for the list of running matches.
+    pub spectators: u8,
+    /// As last told to the directory.
+    standing: Option<Standing>,
 }
 
-/// Where seeds, secrets and link ids come from: seeded by the system, or by a test that wants the same run again.
-#[derive(Resource)]
-pub struct Chance(pub StdRng);
-
 impl Hosted {
+    /// The host's side of a match that was opened at `now`.
+    fn new(order: MatchOrder, now: Duration, stagger: u32) -> Hosted {
+        Hosted {
+            fill_at: order.demo.then_some(now),
+            order,
+            stage: Stage::Filling,
+            opened: now,
+            start: false,
+            started: now,
+            stagger,
+            result: None,
+            watchers: None,
+            spectators: 0,
+            standing: None,
+        }
+    }
+
+    /// How the match stands, for the list of those that may be watched.
+    fn standing(&self, crew: &Crew) -> Option<Standing> {
+        let (players, spectators) = (crew.players() as u8, self.spectators);
+        let listed = self.order.listed && self.stage == Stage::Playing;
+        listed.then_some(Standing { players, spectators, started_ms: self.started.as_millis() as u64 })
+    }
+
     /// What operators are told it is at.
     pub fn state(&self) -> MatchState {
         match self.stage {
@@ -144,6 +176,10 @@ impl Hosted {
         !self.order.demo && matches!(self.stage, Stage::Recording | Stage::Over { .. })
     }
 }
+
+/// Where seeds, secrets and link ids come from: seeded by the system, or by a test that wants the same run again.
+#[derive(Resource)]
+pub struct Chance(pub StdRng);
 
 /// Matches of this shard by name, and what their upkeep needs.
 #[derive(Resource)]
@@ -166,7 +202,7 @@ struct Running {
 }
 
 impl Matches {
-    fn entity(&self, match_id: MatchId) -> Result<Entity, HostError> {
+    pub(super) fn entity(&self, match_id: MatchId) -> Result<Entity, HostError> {
         self.by_id.get(&match_id).map(|running| running.entity).ok_or(HostError::NoSuchMatch)
     }
 
@@ -177,6 +213,10 @@ impl Matches {
 
     pub fn count(&self) -> usize {
         self.by_id.len()
+    }
+
+    pub fn is_draining(&self) -> bool {
+        self.draining
     }
 }
 
@@ -205,6 +245,7 @@ pub fn handle_command(world: &mut World, command: Command) {
             let _ = reply.send(opened);
         }
         Command::Claim { match_id, claim, hold, reply } => _ = reply.send(self::claim(world, match_id, claim, hold)),
+        Command::Watch { match_id, hold, reply } => _ = reply.send(watch::claim(world, match_id, hold)),
         Command::Void { match_id, reason, reply } => _ = reply.send(void(world, match_id, &reason)),
         Command::Recorded { match_id } => publish_result(world, match_id),
         Command::List { limit, reply } => _ = reply.send(Ok(report::oldest(world, limit))),
@@ -236,17 +277,8 @@ fn open(world: &mut World, order: MatchOrder) -> Result<(), HostError> {
     if demo {
         crew.fill_with_pilots();
     }
-    let fill_at = demo.then_some(now);
-    let hosted = Hosted {
-        order,
-        stage: Stage::Filling,
-        opened: now,
-        fill_at,
-        start: false,
-        started: now,
-        stagger,
-        result: None,
-    };
+    let card = MatchCard::of(&order);
+    let hosted = Hosted::new(order, now, stagger);
     let mut entity = world.entity_mut(key.entity());
     entity.insert((hosted, crew, EventRing::default(), BlackBox::default()));
     if !demo {
@@ -254,7 +286,7 @@ fn open(world: &mut World, order: MatchOrder) -> Result<(), HostError> {
     }
     let mut matches = world.resource_mut::<Matches>();
     matches.by_id.insert(match_id, Running { entity: key.entity(), seats });
-    matches.directory.insert(match_id, matches.index);
+    matches.directory.insert(match_id, matches.index, card);
     Ok(())
 }
 
@@ -287,8 +319,9 @@ fn claim(world: &mut World, match_id: MatchId, claim: Claim, hold: Hold) -> Resu
         Claim::Return { secret } => (crew.seat_of(&secret).ok_or(HostError::SeatLost)?, secret),
     };
     let seats_free = crew.free_seats();
-    let owner = crew.seats[seat.index()].owner().ok_or(HostError::SeatLost)?;
-    let promise = Promise { entity, seat, owner, until: now + CLAIM_TTL, _hold: hold };
+    let owner = Some(crew.seats[seat.index()].owner().ok_or(HostError::SeatLost)?);
+    let to = Destination::Seat(entity, seat);
+    let promise = Promise { to, owner, until: now + CLAIM_TTL, _hold: hold };
     let older = world.resource_mut::<Links>().promise(link, promise);
     let mut transports = world.resource_mut::<Transports>();
     if let Some(older) = older {
@@ -335,6 +368,8 @@ fn void_all(world: &mut World) {
 
 fn drain(world: &mut World, until: Duration) {
     world.resource_mut::<Matches>().draining = true;
+    // Nobody waits for those who only watch.
+    watch::end_all(world, CloseReason::ShuttingDown);
     let mut query = world.query::<(Entity, &Hosted)>();
     let idle = query.iter(world).filter(|(_, hosted)| hosted.order.demo || hosted.stage == Stage::Filling);
     let idle: Vec<Entity> = idle.map(|(entity, _)| entity).collect();
@@ -352,15 +387,16 @@ fn drain(world: &mut World, until: Duration) {
 fn publish_result(world: &mut World, match_id: MatchId) {
     let now = world.resource::<Now>().0;
     let Ok(entity) = world.resource::<Matches>().entity(match_id) else { return };
-    if let Some(mut hosted) = world.get_mut::<Hosted>(entity) {
-        hosted.stage = Stage::Over { close_at: now + AFTERGLOW };
-    }
+    let Some(mut hosted) = world.get_mut::<Hosted>(entity) else { return };
+    hosted.stage = Stage::Over { close_at: now + AFTERGLOW };
+    let watchers = hosted.watchers;
     let Some(state) = sim::get(world, MatchKey::from(entity)) else { return };
     let message = result_message(&state);
     tell_all(world, entity, &message);
     if let Some(mut hosted) = world.get_mut::<Hosted>(entity) {
-        hosted.result = Some(message);
+        hosted.result = Some(message.clone());
     }
+    watch::on_result(world, watchers, message);
 }
 
 fn tell_all(world: &mut World, entity: Entity, message: &ToClient) {
@@ -380,9 +416,9 @@ fn close(world: &mut World, entity: Entity, reason: CloseReason) {
         .unwrap_or_default();
     let mut links = world.resource_mut::<Links>();
     linked.into_iter().for_each(|link| links.close(link, reason));
-    let Some((match_id, seats)) = world.get::<Hosted>(entity).map(|h| (h.order.match_id, h.order.seats)) else {
-        return;
-    };
+    let Some(hosted) = world.get::<Hosted>(entity) else { return };
+    let (match_id, seats, watchers) = (hosted.order.match_id, hosted.order.seats, hosted.watchers);
+    watch::on_match_closed(world, watchers, reason);
     let mut matches = world.resource_mut::<Matches>();
     matches.by_id.remove(&match_id);
     matches.directory.remove(match_id);
@@ -395,6 +431,7 @@ pub(super) fn advance(world: &mut World, query: &mut QueryState<(Entity, &mut Ho
     let now = world.resource::<Now>().0;
     let mut ending = Vec::new();
     let mut silent = Vec::new();
+    let mut changed = Vec::new();
     let mut players = 0;
     let mut counts = MatchCounts::default();
     for (entity, mut hosted, mut crew, round) in query.iter_mut(world) {
@@ -404,10 +441,16 @@ pub(super) fn advance(world: &mut World, query: &mut QueryState<(Entity, &mut Ho
         if let Some(end) = next_stage(&mut hosted, &mut crew, round, now) {
             ending.push((entity, end));
         }
+        let standing = hosted.standing(&crew);
+        if standing != hosted.standing {
+            hosted.standing = standing;
+            changed.push((hosted.order.match_id, standing));
+        }
     }
     let mut matches = world.resource_mut::<Matches>();
     matches.counts = counts;
     matches.status.players.store(players, Ordering::Relaxed);
+    changed.into_iter().for_each(|(match_id, standing)| matches.directory.note(match_id, standing));
     let mut links = world.resource_mut::<Links>();
     silent.into_iter().for_each(|link| links.close(link, CloseReason::Silent));
     for (entity, end) in ending {
@@ -515,11 +558,7 @@ pub(super) fn send_rosters(mut links: ResMut<Links>, mut renet: ResMut<RenetServ
             continue;
         }
         crew.roster_changed = false;
-        let seat = |seat: &super::crew::SeatCrew| RosterSeat {
-            name: seat.name.clone(),
-            pilot: seat.occupant == Occupant::Pilot,
-        };
-        let message = ToClient::Roster { seats: crew.seats.iter().map(seat).collect() };
+        let message = crew.roster();
         for link in crew.seats.iter().filter_map(|seat| seat.link.as_ref()) {
             links.tell(&mut renet, link.id, &message);
         }

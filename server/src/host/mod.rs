@@ -16,6 +16,7 @@ pub mod replicate;
 mod report;
 pub mod shard;
 pub mod spool;
+pub mod watch;
 mod wreck;
 
 use std::io;
@@ -37,9 +38,11 @@ use tokio::sync::oneshot;
 
 use crate::directory::Directory;
 use crate::hosts::{
-    Answer, Claim, Hold, HostError, Hosts, MatchOrder, MatchReport, MatchesByState, ShardReport, Ticket,
+    Access, Answer, Claim, Hold, HostError, Hosts, MatchOrder, MatchReport, MatchesByState, ShardReport, Ticket,
+    WatchTicket,
 };
 use crate::telemetry::{MatchState, Metrics, Queue, ShardMetrics};
+use crate::transport::LinkId;
 use crate::transport::udp::{LINKS_PER_LANE, LaneConfig, UdpTransport};
 use crate::transport::websocket::{Gate, SocketLimits};
 use crew::CLAIM_TTL;
@@ -47,6 +50,7 @@ use matches::{Command, Reservation};
 use placement::{Load, ShardLimits, ShardStatus};
 use shard::{COMMANDS_MAX, Clock, PERIOD, ShardParts, ShardThread};
 use spool::Spool;
+use watch::WatchLimits;
 
 /// Netcode's own timeout; ours (5 s) comes first and gives a reason.
 const NETCODE_TIMEOUT_S: i32 = 8;
@@ -156,17 +160,17 @@ impl Host {
         let stop = Arc::new(AtomicBool::new(false));
         let gate = Gate::new(config.sockets, runtime.clone());
         let links_max = config.lanes_per_shard * LINKS_PER_LANE;
+        // A seat beyond what the sockets hold could be reserved and never reached.
+        let limits = ShardLimits { seats_per_shard: config.limits.seats_per_shard.min(links_max), ..config.limits };
+        let watch = WatchLimits::new(&limits, links_max);
         let start = |(index, udp): (usize, UdpTransport)| {
             let lanes = rebound(&config, &udp, key);
             let (stop, spool, directory) = (stop.clone(), spool.clone(), directory.clone());
             let (capsules, gate) = (config.capsules.clone(), gate.clone());
-            let common = Common { clock, stop, spool, directory, capsules, gate, links_max };
+            let common = Common { clock, stop, spool, directory, capsules, gate, links_max, watch };
             start_shard(index, udp, lanes, metrics.shard(index), common)
         };
         let shards = opened.into_iter().enumerate().map(start).collect::<io::Result<Vec<_>>>()?;
-        // A seat beyond what the sockets hold could be reserved and never reached.
-        let links = config.lanes_per_shard * LINKS_PER_LANE;
-        let limits = ShardLimits { seats_per_shard: config.limits.seats_per_shard.min(links), ..config.limits };
         let (placing, draining) = (Mutex::default(), AtomicBool::new(false));
         Ok(Host { shards, directory, clock, key, limits, placing, stop, draining, spool, udp, gate })
     }
@@ -227,16 +231,17 @@ impl Host {
         answered(answer).await
     }
 
-    fn mint(&self, shard: usize, reservation: Reservation) -> Result<Ticket, HostError> {
+    /// The ways in for a link that was promised.
+    fn mint(&self, shard: usize, link: LinkId, address: SocketAddr) -> Result<Access, HostError> {
         let mut user_data = [0u8; 256];
-        user_data[..8].copy_from_slice(&reservation.link.0.to_le_bytes());
+        user_data[..8].copy_from_slice(&link.0.to_le_bytes());
         let token = ConnectToken::generate(
             self.clock.now(),
             wire::fingerprint(),
             CLAIM_TTL.as_secs(),
-            reservation.link.0,
+            link.0,
             NETCODE_TIMEOUT_S,
-            vec![reservation.address],
+            vec![address],
             Some(&user_data),
             &self.key,
         );
@@ -244,12 +249,11 @@ impl Host {
         // Fails only without an address or for lack of memory; either way the caller may try again.
         let written = token.ok().and_then(|token| token.write(&mut connect_token).ok());
         written.ok_or(HostError::Unresponsive)?;
-        let Reservation { seat, secret, link, address, seats_free } = reservation;
         let websocket_ticket = rand::rng().random();
         if !self.gate.register(websocket_ticket, shard, link, Instant::now()) {
             return Err(HostError::Full);
         }
-        Ok(Ticket { seat, secret, connect_token, udp: address, websocket_ticket, seats_free })
+        Ok(Access { connect_token, udp: address, websocket_ticket })
     }
 
     fn matches_left(&self) -> bool {
@@ -311,8 +315,17 @@ impl Hosts for Host {
     fn ticket(&self, match_id: MatchId, claim: Claim, hold: Hold) -> Answer<'_, Ticket, HostError> {
         Box::pin(async move {
             let shard = self.directory.shard_of(match_id).ok_or(HostError::NoSuchMatch)?;
-            let reservation = self.ask(shard, |reply| Command::Claim { match_id, claim, hold, reply }).await?;
-            self.mint(shard, reservation)
+            let promised = self.ask(shard, |reply| Command::Claim { match_id, claim, hold, reply }).await?;
+            let Reservation { seat, secret, link, address, seats_free } = promised;
+            Ok(Ticket { seat, secret, access: self.mint(shard, link, address)?, seats_free })
+        })
+    }
+
+    fn watch(&self, match_id: MatchId, hold: Hold) -> Answer<'_, WatchTicket, HostError> {
+        Box::pin(async move {
+            let shard = self.directory.shard_of(match_id).ok_or(HostError::NoSuchMatch)?;
+            let promised = self.ask(shard, |reply| Command::Watch { match_id, hold, reply }).await?;
+            Ok(WatchTicket { access: self.mint(shard, promised.link, promised.address)?, delay: promised.delay })
         })
     }
 
@@ -382,6 +395,7 @@ struct Common {
     gate: Arc<Gate>,
     /// Of each transport.
     links_max: usize,
+    watch: WatchLimits,
 }
 
 fn start_shard(
@@ -394,7 +408,7 @@ fn start_shard(
     let (commands, command_queue) = mpsc::sync_channel(COMMANDS_MAX);
     let (recorded, recorded_queue) = mpsc::channel();
     let status = Arc::<ShardStatus>::default();
-    let Common { clock, stop, spool, directory, capsules, gate, links_max } = common;
+    let Common { clock, stop, spool, directory, capsules, gate, links_max, watch } = common;
     let thread = ShardThread {
         index,
         clock,
@@ -421,6 +435,7 @@ fn start_shard(
             recorded: recorded.clone(),
             transports: vec![Box::new(udp), Box::new(gate.open_shard(index, links_max))],
             chance: StdRng::from_os_rng(),
+            watch,
         };
         Ok(shard::build(parts, clock.now()))
     };

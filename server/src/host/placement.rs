@@ -24,15 +24,22 @@ const MEAN_TICKS: u64 = 512;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ShardLimits {
     pub matches_per_shard: usize,
-    /// Seats, each of which may have a player's link. A shard's sockets hold 2,048.
+    /// Seats, each of which may have a player's link. A shard's sockets hold 2,048; what is left of them is for
+    /// spectators, up to a quarter.
     pub seats_per_shard: usize,
+    pub spectators_per_match: usize,
     /// Share of the period that the mean tick may take.
     pub tick_budget_percent: u32,
 }
 
 impl Default for ShardLimits {
     fn default() -> ShardLimits {
-        ShardLimits { matches_per_shard: 1024, seats_per_shard: 2048, tick_budget_percent: 60 }
+        ShardLimits {
+            matches_per_shard: 1024,
+            seats_per_shard: 1536,
+            spectators_per_match: 16,
+            tick_budget_percent: 60,
+        }
     }
 }
 
@@ -209,7 +216,7 @@ mod tests {
     fn seats_and_matches_never_exceed_their_limits() {
         let mut town = Town::new(&[1_000; 3]);
         town.limits.tick_budget_percent = 100;
-        assert_eq!(town.order_all(8), [256, 256, 256], "2,048 seats");
+        assert_eq!(town.order_all(8), [192, 192, 192], "1,536 seats");
         assert_eq!(town.order(2), None);
         let mut town = Town::new(&[1_000; 3]);
         town.limits.matches_per_shard = 7;
@@ -234,6 +241,7 @@ mod tests {
     #[test]
     fn a_shard_is_filled_by_what_its_own_seats_cost() {
         let mut town = Town::new(&[5_000, 20_000]);
+        town.limits.seats_per_shard = 2048;
         for _ in 0..50 {
             town.order(4).unwrap();
         }
@@ -278,7 +286,8 @@ mod tests {
         for seed in 0..20 {
             let mut dice = StdRng::seed_from_u64(seed);
             let mut town = Town::new(&[2_000, 5_000, 5_000]);
-            town.limits = ShardLimits { matches_per_shard: 300, seats_per_shard: 1000, tick_budget_percent: 50 };
+            town.limits =
+                ShardLimits { matches_per_shard: 300, seats_per_shard: 1000, tick_budget_percent: 50, ..town.limits };
             let mut running: Vec<(usize, u8)> = Vec::new();
             for _ in 0..600 {
                 for _ in 0..dice.random_range(0..40) {

@@ -7,13 +7,14 @@
 //! Start reading at [`replicate`].
 
 use std::collections::VecDeque;
+use std::ops::Range;
 
 use astro_shared::sim::fields::Audience;
 use astro_shared::sim::state::{Event, MatchParts, MatchRef};
-use astro_shared::sim::units::{Seat, TICKS_PER_SECOND, Tick};
+use astro_shared::sim::units::{Seat, Tick};
 use astro_shared::wire::MISSED_EVENTS_MAX;
 use astro_shared::wire::message::{Missed, MissedEvent, ToClient};
-use astro_shared::wire::snapshot::{self, BASELINE_AGE_MAX, Baseline, EVENTS_MAX, Head};
+use astro_shared::wire::snapshot::{self, BASELINE_AGE_MAX, Baseline, EVENTS_MAX, Head, Rows};
 use bevy_ecs::prelude::*;
 
 use super::crew::{Crew, SeatCrew};
@@ -24,8 +25,9 @@ use super::shard::{Counters, Transports};
 const RING_EVENTS: usize = 128;
 
 /// The newest events of a match with their ticks.
-#[derive(Component, Debug, Default)]
+#[derive(Component, Debug)]
 pub struct EventRing {
+    room: usize,
     events: VecDeque<(Tick, Event)>,
     /// Events up to this tick are no longer all here.
     lost_through: Tick,
@@ -34,9 +36,26 @@ pub struct EventRing {
     lasting_lost_through: Tick,
 }
 
+impl Default for EventRing {
+    fn default() -> Self {
+        EventRing::with_room(RING_EVENTS)
+    }
+}
+
 impl EventRing {
-    fn push(&mut self, tick: Tick, event: Event) {
-        if self.events.len() == RING_EVENTS
+    /// A ring of at most `room` events; it grows with what is in it.
+    pub(super) fn with_room(room: usize) -> EventRing {
+        EventRing {
+            room,
+            events: VecDeque::new(),
+            lost_through: Tick(0),
+            lasting: VecDeque::new(),
+            lasting_lost_through: Tick(0),
+        }
+    }
+
+    pub(super) fn push(&mut self, tick: Tick, event: Event) {
+        if self.events.len() == self.room
             && let Some((oldest, _)) = self.events.pop_front()
         {
             self.lost_through = oldest;
@@ -58,19 +77,24 @@ impl EventRing {
         ToClient::Missed { since_tick: since, through_tick: through, events: events.copied().collect(), complete }
     }
 
-    /// Events after `tick`, oldest first.
-    fn after(&self, tick: Tick) -> impl Iterator<Item = &(Tick, Event)> {
-        let first = self.events.partition_point(|(at, _)| *at <= tick);
-        self.events.range(first..)
+    /// Events after one tick up to another, oldest first.
+    fn between(&self, after: Tick, through: Tick) -> impl Iterator<Item = &(Tick, Event)> {
+        let first = self.events.partition_point(|(at, _)| *at <= after);
+        let end = self.events.partition_point(|(at, _)| *at <= through);
+        self.events.range(first..end.max(first))
     }
 
-    /// The best baseline for a client that has the snapshot of `acknowledged`.
-    fn baseline(&self, acknowledged: Tick, now: Tick) -> Baseline {
+    /// The best baseline for a client that has the snapshot of `acknowledged` and is to have that of `shown`.
+    pub(super) fn baseline(&self, acknowledged: Tick, shown: Tick) -> Baseline {
         let usable = acknowledged != Tick(0)
             && acknowledged >= self.lost_through
-            && now.since(acknowledged) <= BASELINE_AGE_MAX
-            && self.after(acknowledged).count() <= EVENTS_MAX;
+            && shown.since(acknowledged) <= BASELINE_AGE_MAX
+            && self.between(acknowledged, shown).count() <= EVENTS_MAX;
         if usable { Baseline::After(acknowledged) } else { Baseline::Absolute }
+    }
+
+    pub(super) fn memory_bytes(&self) -> usize {
+        self.events.capacity() * size_of::<(Tick, Event)>()
     }
 }
 
@@ -84,25 +108,31 @@ pub(super) fn keep_events(mut matches: Query<(&mut EventRing, MatchParts)>) {
     }
 }
 
-/// Bodies encoded for one match in this tick, by baseline; reused memory.
+/// Bodies encoded of one match and tick, by baseline; reused memory.
 #[derive(Default)]
-pub(super) struct Scratch {
-    bodies: Vec<(Baseline, std::ops::Range<usize>)>,
+pub(super) struct Bodies {
+    known: Vec<(Baseline, Range<usize>)>,
     bytes: Vec<u8>,
-    datagram: Vec<u8>,
 }
 
-impl Scratch {
-    fn body(&mut self, baseline: Baseline, state: &MatchRef<'_>, ring: &EventRing) -> std::ops::Range<usize> {
-        if let Some((_, range)) = self.bodies.iter().find(|(known, _)| *known == baseline) {
-            return range.clone();
-        }
-        let start = self.bytes.len();
-        let since = if let Baseline::After(tick) = baseline { tick } else { state.round.tick };
-        snapshot::encode_body(state, baseline, ring.after(since), &mut self.bytes);
-        let range = start..self.bytes.len();
-        self.bodies.push((baseline, range.clone()));
-        range
+impl Bodies {
+    /// Forgets the bodies of another match or tick.
+    pub fn clear(&mut self) {
+        self.known.clear();
+        self.bytes.clear();
+    }
+
+    /// The body with this baseline, encoded when it is not yet.
+    pub fn get(&mut self, baseline: Baseline, rows: Rows<'_>, ring: &EventRing) -> &[u8] {
+        let known = self.known.iter().find(|(known, _)| *known == baseline).map(|(_, range)| range.clone());
+        let range = known.unwrap_or_else(|| {
+            let (start, shown) = (self.bytes.len(), rows.round.tick);
+            let since = if let Baseline::After(tick) = baseline { tick } else { shown };
+            snapshot::encode_body(rows, baseline, ring.between(since, shown), &mut self.bytes);
+            self.known.push((baseline, start..self.bytes.len()));
+            start..self.bytes.len()
+        });
+        &self.bytes[range]
     }
 }
 
@@ -111,13 +141,12 @@ pub(super) fn replicate(
     mut transports: ResMut<Transports>,
     mut counters: ResMut<Counters>,
     mut matches: Query<(&Hosted, &mut Crew, &EventRing, MatchParts)>,
-    mut scratch: Local<Scratch>,
+    (mut bodies, mut datagram): (Local<Bodies>, Local<Vec<u8>>),
 ) {
     for (hosted, mut crew, ring, parts) in &mut matches {
         let state = MatchRef::from(parts);
         let tick = state.round.tick;
-        scratch.bodies.clear();
-        scratch.bytes.clear();
+        bodies.clear();
         let mut public_hash = None;
         for seat in Seat::first(state.setup.seats) {
             let held = &mut crew.seats[seat.index()];
@@ -127,20 +156,16 @@ pub(super) fn replicate(
             let hash = state.view_hash(*public_hash.get_or_insert_with(|| state.public_hash()), Audience::Seat(seat));
             let (input_newest, input_margin_ticks) = (held.queue.newest(), held.queue.take_margin());
             let Some(link) = held.link.as_mut() else { continue };
-            let hash_long = link.long_hash_at.is_none_or(|at| tick.since(at) >= TICKS_PER_SECOND);
-            if hash_long {
-                link.long_hash_at = Some(tick);
-            }
+            let hash_long = link.take_long_hash(tick);
             let head = Head { input_newest, input_margin_ticks, view_hash: hash, hash_long };
-            let body = scratch.body(ring.baseline(link.acknowledged, tick), &state, ring);
-            let Scratch { bytes, datagram, .. } = &mut *scratch;
             datagram.clear();
-            snapshot::encode_head(&head, &state, seat, datagram);
-            datagram.extend_from_slice(&bytes[body]);
+            snapshot::encode_head(&head, &state, seat, &mut datagram);
+            let baseline = ring.baseline(link.acknowledged, tick);
+            datagram.extend_from_slice(bodies.get(baseline, Rows::from(&state), ring));
             link.sent = tick;
             counters.snapshot(datagram.len());
             if let Some(transport) = transports.0.get_mut(link.transport) {
-                transport.send(link.id, datagram);
+                transport.send(link.id, &datagram);
             }
         }
     }
@@ -187,7 +212,8 @@ mod tests {
         }
         assert_eq!(ring.baseline(Tick(0), Tick(30)), Baseline::Absolute);
         assert_eq!(ring.baseline(Tick(10), Tick(30)), Baseline::After(Tick(10)));
-        assert_eq!(ring.after(Tick(10)).count(), 20);
+        assert_eq!(ring.between(Tick(10), Tick(30)).count(), 20);
+        assert_eq!(ring.between(Tick(10), Tick(12)).count(), 2, "nothing of what comes after");
         for _ in 0..RING_EVENTS {
             ring.push(Tick(31), Event::RoundDrawn);
         }

@@ -33,6 +33,7 @@ pub use super::placement::ShardStatus;
 use super::record::{self, RecordSink};
 use super::replicate;
 use super::spool::Spool;
+use super::watch::{self, WatchLimits, Watchers};
 use super::wreck;
 use crate::directory::Directory;
 use crate::hosts::MatchOrder;
@@ -176,6 +177,7 @@ pub struct ShardParts {
     pub transports: Vec<Box<dyn Transport>>,
     /// For seeds, secrets and link ids.
     pub chance: StdRng,
+    pub watch: WatchLimits,
 }
 
 /// Builds the shard's `App`: every plugin, every set, in the order of a tick.
@@ -192,6 +194,7 @@ pub fn build(parts: ShardParts, now: Duration) -> App {
         .insert_resource(Links::new())
         .insert_resource(Counters::default())
         .insert_resource(Chance(parts.chance))
+        .insert_resource(parts.watch)
         .insert_resource(Matches::new(parts.index, parts.directory, parts.status))
         .insert_resource(RecordSink::start(parts.spool, parts.recorded, parts.metrics.clone()))
         .insert_resource(RenetServer(RenetCore::new(control_config())))
@@ -207,11 +210,13 @@ pub fn build(parts: ShardParts, now: Duration) -> App {
         ShardTick,
         (
             link::receive.in_set(RenetReceive),
-            (matches::advance, matches::gather_inputs, capsule::note_inputs).chain().in_set(ShardSet::Input),
+            (watch::advance, matches::advance, matches::gather_inputs, capsule::note_inputs)
+                .chain()
+                .in_set(ShardSet::Input),
             sim::tick.in_set(ShardSet::Tick),
-            (record::record_ticks, replicate::keep_events).chain().in_set(ShardSet::Record),
-            replicate::replicate.in_set(ShardSet::Replicate),
-            (matches::send_rosters, link::poll_control).chain().in_set(RenetSend),
+            (record::record_ticks, replicate::keep_events, watch::record).chain().in_set(ShardSet::Record),
+            (replicate::replicate, watch::show).chain().in_set(ShardSet::Replicate),
+            (matches::send_rosters, watch::tell, link::poll_control).chain().in_set(RenetSend),
             (link::close_links, flush).chain().in_set(ShardSet::Send).after(RenetSend),
         ),
     );
@@ -226,6 +231,7 @@ fn flush(
     matches: Res<Matches>,
     links: Res<Links>,
     metrics: Res<MetricsOut>,
+    watched: Query<&Watchers>,
 ) {
     let metrics = &metrics.0;
     for (index, transport) in transports.0.iter_mut().enumerate() {
@@ -245,6 +251,7 @@ fn flush(
     metrics.set_matches(matches.counts);
     let networks = counted.rejoins.drain(..).filter_map(|index| Some(transports.0.get(index)?.network()));
     networks.for_each(|network| metrics.rejoined(network));
+    metrics.set_spectators(watched.iter().map(|watchers| watchers.links.len()).sum());
     matches.status.links.store(links.count(), Ordering::Relaxed);
 }
 
