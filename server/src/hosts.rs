@@ -61,14 +61,11 @@ pub struct MatchOrder {
     pub fill_after: Duration,
     /// Flown by pilots only, not recorded, opened again when over.
     pub demo: bool,
-    /// How long after it was spectators are shown anything; at most [`SPECTATE_DELAY_MAX`].
+    /// How long after it was spectators are shown anything; at most two minutes.
     pub spectate_delay: Duration,
     /// Whether strangers may find it among the running matches. Who knows its id may watch it either way.
     pub listed: bool,
 }
-
-/// The longest delay for spectators. What they have not been shown yet is kept in memory, some 5 KiB a second and match.
-pub const SPECTATE_DELAY_MAX: Duration = Duration::from_secs(120);
 
 /// By what right somebody wants a seat.
 #[derive(Clone, Debug, PartialEq, Eq)]

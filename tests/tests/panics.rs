@@ -217,8 +217,8 @@ fn demo_matches_come_back_after_a_panic_unless_the_shard_panicked_at_once() {
     let shard = stand.directory.shard_of(demo).expect("a running match");
     let metric = |stand: &Stand, name: &str| {
         let (page, start) = (stand.metrics.render(), format!("{name}{{shard=\"{shard}\""));
-        let line = page.lines().find(|line| line.starts_with(&start));
-        line.and_then(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).unwrap_or(0.0)
+        let lines = page.lines().filter(|line| line.starts_with(&start));
+        lines.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum::<f64>()
     };
     let wait = |stand: &Stand, what: &str, done: &dyn Fn(&Stand) -> bool| {
         let deadline = Instant::now() + PATIENCE;

@@ -461,15 +461,18 @@ fn bytes_missing_or_left_over_are_refused_everywhere() {
     use astro_shared::wire::acknowledge::Acknowledge;
     use astro_shared::wire::input::InputDatagram;
     use astro_shared::wire::message::ToServer;
+    use astro_shared::wire::websocket::Hello;
     let decodes = |name: &str, bytes: &[u8]| match name {
         name if name.starts_with("ToServer") => ToServer::decode(bytes).is_ok(),
         name if name.starts_with("ToClient") => ToClient::decode(bytes).is_ok(),
         name if name.starts_with("Snapshot") => snapshot::decode(bytes, Seat(1)).is_ok(),
         name if name.starts_with("Spectator") => snapshot::decode(bytes, Audience::Public).is_ok(),
         "Acknowledge" => Acknowledge::decode(bytes).is_ok(),
+        "websocket::Hello" => Hello::decode(bytes).is_ok(),
         _ => InputDatagram::decode(bytes).is_ok(),
     };
-    for (name, bytes) in astro_shared::wire::samples() {
+    // A frame of a WebSocket is several packets, and how many is for its own tests.
+    for (name, bytes) in astro_shared::wire::samples().filter(|(name, _)| *name != "websocket::Frame") {
         assert!(decodes(name, &bytes), "{name}");
         for length in 0..bytes.len() {
             assert!(!decodes(name, &bytes[..length]), "{name} cut to {length} bytes");

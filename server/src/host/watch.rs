@@ -34,10 +34,12 @@ use super::placement::ShardLimits;
 use super::record::result_message;
 use super::replicate::Bodies;
 use super::shard::{Counters, Now, Transports};
-use crate::hosts::{Hold, HostError, SPECTATE_DELAY_MAX};
+use crate::hosts::{Hold, HostError};
 use crate::transport::LinkId;
 use history::{History, RECORD_EVERY_TICKS};
 
+/// The longest delay. What has not been shown yet is kept in memory, some 5 KiB for each second of a match of four.
+pub const DELAY_MAX: Duration = Duration::from_secs(120);
 /// A match that nobody watches any more is recorded for this long, for those who come back.
 const IDLE_AFTER: Duration = Duration::from_secs(15);
 /// How long spectators may look at a result before their links are closed.
@@ -111,7 +113,7 @@ pub(super) enum HotRefused {
 
 impl Watchers {
     fn new(of: Entity, hosted: &Hosted, clock: Tick) -> Watchers {
-        let delay = hosted.order.spectate_delay.min(SPECTATE_DELAY_MAX);
+        let delay = hosted.order.spectate_delay.min(DELAY_MAX);
         let delay_ticks = (delay.as_millis() as u64 * u64::from(TICKS_PER_SECOND)).div_ceil(1000) as u32;
         Watchers {
             of: Some(of),
