@@ -376,7 +376,8 @@ fn when_the_server_stops_or_a_match_is_void_spectators_are_told_at_once() {
     stage.play(2);
     assert_eq!(stage.ended(watching[0]), Some(Ended::Server(CloseReason::Voided)));
     assert_eq!(stage.ended(watching[1]), None);
-    stage.tell(Command::Drain);
+    let until = stage.now + Duration::from_secs(300);
+    stage.tell(Command::Drain { until });
     stage.play(2);
     assert_eq!(stage.ended(watching[1]), Some(Ended::Server(CloseReason::ShuttingDown)));
     assert!(stage.phase(second).is_some(), "who plays may finish");
