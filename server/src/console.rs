@@ -35,12 +35,12 @@ pub fn welcome(config: &Config, listening: &Listening, demos: usize) -> String {
         format!(" --server http://{http}")
     };
     format!(
-        "Astro Party {version}\n\
+        "Astro Party {version}\n{load_test}\
          \x20 HTTP    http://{http}\n\
          \x20 UDP     {udp}\n\
          \x20 ops     {ops}\n\
          \x20 data    {data}\n\
-         \x20 shards  {shards}, demo matches {demos}\n{load_test}\
+         \x20 shards  {shards}, demo matches {demos}\n\
          Try next, in a second terminal:\n\
          \x20 cargo bots -- --matches 25 --seconds 20{server}\n\
          \x20 curl http://{http}/v1/matches\n\

@@ -3,6 +3,7 @@
 //! *Invariant:* nothing here is needed by the programs themselves.
 //! Start reading at [`stage`] (no network, no waiting) and [`service`] (the real thing).
 
+pub mod callers;
 pub mod dice;
 pub mod pilots;
 pub mod protocol;

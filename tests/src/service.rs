@@ -31,6 +31,7 @@ pub struct Service {
     pub folder: PathBuf,
     arguments: Vec<String>,
     log: Arc<Mutex<Vec<String>>>,
+    said: Vec<String>,
     agent: ureq::Agent,
 }
 
@@ -62,9 +63,13 @@ impl Service {
         let log = Arc::<Mutex<Vec<String>>>::default();
         collect(child.stderr.take().expect("stderr"), log.clone());
         let mut lines = BufReader::new(child.stdout.take().expect("stdout")).lines();
+        let mut said = Vec::new();
         let mut find = |what: &str| {
-            let mut said = lines.by_ref().map_while(Result::ok).filter(|line| line.trim_start().starts_with(what));
-            let found = said.find_map(|line| address_in(&line));
+            let found = lines.by_ref().map_while(Result::ok).find_map(|line| {
+                let address = address_in(&line).filter(|_| line.trim_start().starts_with(what));
+                said.push(line);
+                address
+            });
             found.unwrap_or_else(|| panic!("no {what} address printed; log: {:#?}", log.lock().unwrap()))
         };
         let (http, ops) = (find("HTTP"), find("ops"));
@@ -75,7 +80,7 @@ impl Service {
             .timeout_global(Some(Duration::from_secs(10)));
         let agent = config.build().into();
         let arguments = arguments.iter().map(|a| (*a).to_owned()).collect();
-        Service { child, http, ops, folder, arguments, log, agent }
+        Service { child, http, ops, folder, arguments, log, said, agent }
     }
 
     /// Ends the program without warning.
@@ -114,6 +119,11 @@ impl Service {
     /// Lines of log so far.
     pub fn log(&self) -> Vec<String> {
         self.log.lock().unwrap().clone()
+    }
+
+    /// What it said on its standard output, up to its addresses.
+    pub fn said(&self) -> &[String] {
+        &self.said
     }
 
     /// `GET`: status and body.

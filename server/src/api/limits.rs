@@ -203,11 +203,14 @@ impl Drop for Outstanding {
     }
 }
 
-/// The right to ask a host for a seat now. Kept until the host has answered; the hold goes with the claim.
+/// The right to ask a host for a seat; the hold goes with the claim. An extractor that goes before the body's.
 pub struct Pass {
     pub hold: Hold,
-    _in_flight: OwnedSemaphorePermit,
 }
+
+/// One of the joins that wait for a host's answer, while it lives.
+#[derive(Debug)]
+pub struct InFlight(#[expect(dead_code, reason = "only its end matters")] OwnedSemaphorePermit);
 
 impl Joins {
     pub fn new(limits: Limits, now: Instant) -> Joins {
@@ -239,9 +242,14 @@ impl Joins {
             let asker = known.networks.entry(network).or_insert_with(|| Asker::new(now));
             self.admit_of_address(network, asker, now)?
         };
-        let in_flight = Arc::clone(&self.in_flight).try_acquire_owned().map_err(|_| Refusal::JoinsInFlight)?;
         self.of_all.take(&mut known.whole_again, now).map_err(|wait| Refusal::Joins { wait })?;
-        Ok(Pass { hold, _in_flight: in_flight })
+        Ok(Pass { hold })
+    }
+
+    /// Lets a request whose body is here go on to a host. Not before: those who dribble their bodies would take the
+    /// places of those who do not.
+    fn begin(&self) -> Result<InFlight, Refusal> {
+        Arc::clone(&self.in_flight).try_acquire_owned().map(InFlight).map_err(|_| Refusal::JoinsInFlight)
     }
 
     fn admit_of_address(&self, network: Network, asker: &mut Asker, now: Instant) -> Result<Hold, Refusal> {
@@ -290,10 +298,19 @@ impl FromRequestParts<Arc<Api>> for Pass {
     async fn from_request_parts(parts: &mut Parts, api: &Arc<Api>) -> Result<Self, ApiError> {
         // Every request that came through a socket has a peer; see `serve`.
         let Peer(address) = *parts.extensions.get::<Peer>().ok_or(ApiError::Internal)?;
-        api.joins.admit(address, Instant::now()).map_err(|refusal| {
-            api.parts.metrics.http_refused(refusal.name());
-            ApiError::Refused(refusal)
-        })
+        api.joins.admit(address, Instant::now()).map_err(|refusal| api.refused(refusal))
+    }
+}
+
+impl Api {
+    /// One more join goes to a host.
+    pub(super) fn begin_join(&self) -> Result<InFlight, ApiError> {
+        self.joins.begin().map_err(|refusal| self.refused(refusal))
+    }
+
+    fn refused(&self, refusal: Refusal) -> ApiError {
+        self.parts.metrics.http_refused(refusal.name());
+        ApiError::Refused(refusal)
     }
 }
 
@@ -367,10 +384,11 @@ mod tests {
     #[test]
     fn joins_in_flight_are_bounded_and_come_back() {
         let (joins, start) = joins(|limits| limits.joins_in_flight_max = 2);
-        let passes: Vec<Pass> = (0..2).map(|_| joins.admit(ADA, start).ok().unwrap()).collect();
-        assert_eq!(joins.admit(GRACE, start).err(), Some(Refusal::JoinsInFlight));
-        drop(passes);
-        assert!(joins.admit(GRACE, start).is_ok());
+        let in_flight: Vec<InFlight> = (0..2).map(|_| joins.begin().unwrap()).collect();
+        assert_eq!(joins.begin().err(), Some(Refusal::JoinsInFlight));
+        assert_eq!(let_in(&joins, ADA, start), 200, "those whose bodies are still on their way take no place");
+        drop(in_flight);
+        assert!(joins.begin().is_ok());
     }
 
     #[test]

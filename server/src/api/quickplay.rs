@@ -217,7 +217,12 @@ pub(super) async fn post_quickplay(
     let (service, now) = (Arc::clone(&api), Instant::now());
     let wish = Wish { rules_hash, seats, group: request.group };
     // A task of its own: a player who hangs up must not leave a match half opened.
-    let join = async move { service.quickplay.join(&ruleset, wish, &request.name, &pass.hold, now).await };
+    let in_flight = api.begin_join()?;
+    let join = async move {
+        let joined = service.quickplay.join(&ruleset, wish, &request.name, &pass.hold, now).await;
+        drop(in_flight);
+        joined
+    };
     let (match_id, ticket) = tokio::spawn(join).await.map_err(|_| ApiError::Internal)??;
     Ok(Json(api.ticket_answer(match_id, (seats, rules_hash), &ticket)))
 }
@@ -232,6 +237,7 @@ pub(super) async fn post_ticket(
     let secret = BASE64.decode(request.seat_secret).ok().and_then(|bytes| bytes.try_into().ok());
     let secret = SeatSecret(secret.ok_or(ApiError::Secret)?);
     let card = api.parts.directory.card(match_id).ok_or(ApiError::UnknownMatch)?;
+    let _in_flight = api.begin_join()?;
     let ticket = api.parts.hosts.ticket(match_id, Claim::Return { secret }, pass.hold.clone()).await?;
     Ok(Json(api.ticket_answer(match_id, (card.seats, card.rules_hash), &ticket)))
 }

@@ -36,6 +36,7 @@ pub(super) async fn post_watch(
         return Err(HostError::Draining.into());
     }
     let card = api.parts.directory.card(match_id).ok_or(ApiError::UnknownMatch)?;
+    let _in_flight = api.begin_join()?;
     let ticket = api.parts.hosts.watch(match_id, pass.hold.clone()).await?;
     Ok(Json(WatchAnswer {
         match_id,
