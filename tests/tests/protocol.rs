@@ -28,6 +28,7 @@ fn every_refusal_on_the_page_is_one_that_the_service_gives() {
         ("400", "BAD_REQUEST"),
         ("403", "FORBIDDEN"),
         ("404", "NOT_FOUND"),
+        ("409", "CONFLICT"),
         ("410", "GONE"),
         ("429", "TOO_MANY_REQUESTS"),
         ("503", "SERVICE_UNAVAILABLE"),
