@@ -8,6 +8,7 @@ use std::net::{SocketAddr, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use astro_client::brain::Brain;
@@ -22,6 +23,17 @@ use bevy_ecs::world::World;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
+/// The server program in a folder, without the settings of the person at this machine: they are no part of a test.
+pub fn program(folder: &Path) -> Command {
+    let program = std::env::var("ASTRO_SERVER").expect("ASTRO_SERVER names the server program: use tests/run");
+    let mut command = Command::new(program);
+    let settings =
+        std::env::vars_os().map(|(name, _)| name).filter(|name| name.to_string_lossy().starts_with("ASTRO_"));
+    settings.for_each(|name| _ = command.env_remove(name));
+    command.current_dir(folder);
+    command
+}
+
 /// A running server.
 pub struct Service {
     child: Child,
@@ -30,38 +42,42 @@ pub struct Service {
     pub ops: String,
     pub folder: PathBuf,
     arguments: Vec<String>,
+    variables: Vec<(String, String)>,
     log: Arc<Mutex<Vec<String>>>,
     said: Vec<String>,
+    log_reader: Option<JoinHandle<()>>,
     agent: ureq::Agent,
 }
 
 impl Service {
     /// Starts a server without demo matches in a fresh temporary folder.
     pub fn start(name: &str, arguments: &[&str]) -> Service {
+        Service::start_with(name, arguments, &[])
+    }
+
+    /// The same with environment variables.
+    pub fn start_with(name: &str, arguments: &[&str], variables: &[(&str, &str)]) -> Service {
         let folder = std::env::temp_dir().join(format!("astro-service-{name}-{}", std::process::id()));
         let _ = std::fs::remove_dir_all(&folder);
         std::fs::create_dir_all(&folder).expect("a temporary folder");
-        Service::start_in(folder, arguments)
+        let arguments = arguments.iter().map(|argument| (*argument).to_owned()).collect();
+        let variables = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        Service::start_in(folder, arguments, variables)
     }
 
-    fn start_in(folder: PathBuf, arguments: &[&str]) -> Service {
-        let program = std::env::var("ASTRO_SERVER").expect("ASTRO_SERVER names the server program: use tests/run");
-        let mut command = Command::new(program);
-        // What the person at this machine has set is no part of a test.
-        let settings =
-            std::env::vars_os().map(|(name, _)| name).filter(|name| name.to_string_lossy().starts_with("ASTRO_"));
-        settings.for_each(|name| _ = command.env_remove(name));
-        let mut child = command
+    fn start_in(folder: PathBuf, arguments: Vec<String>, variables: Vec<(String, String)>) -> Service {
+        let demo = arguments.iter().any(|argument| argument == "--demo");
+        let mut child = program(&folder)
             .args(["--http", "127.0.0.1:0", "--udp", "127.0.0.1:0", "--ops", "127.0.0.1:0"])
-            .args(if arguments.contains(&"--demo") { &[][..] } else { &["--demo", "0"] })
-            .args(arguments)
-            .current_dir(&folder)
+            .args(if demo { &[][..] } else { &["--demo", "0"] })
+            .args(&arguments)
+            .envs(variables.iter().map(|(name, value)| (name, value)))
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
             .expect("the server starts");
         let log = Arc::<Mutex<Vec<String>>>::default();
-        collect(child.stderr.take().expect("stderr"), log.clone());
+        let log_reader = Some(collect(child.stderr.take().expect("stderr"), log.clone()));
         let mut lines = BufReader::new(child.stdout.take().expect("stdout")).lines();
         let mut said = Vec::new();
         let mut find = |what: &str| {
@@ -79,8 +95,7 @@ impl Service {
             .proxy(None)
             .timeout_global(Some(Duration::from_secs(10)));
         let agent = config.build().into();
-        let arguments = arguments.iter().map(|a| (*a).to_owned()).collect();
-        Service { child, http, ops, folder, arguments, log, said, agent }
+        Service { child, http, ops, folder, arguments, variables, log, log_reader, said, agent }
     }
 
     /// Ends the program without warning.
@@ -91,10 +106,9 @@ impl Service {
 
     /// Starts it again on the same data.
     pub fn restart(self) -> Service {
-        let (folder, arguments) = (self.folder.clone(), self.arguments.clone());
+        let (folder, arguments, variables) = (self.folder.clone(), self.arguments.clone(), self.variables.clone());
         std::mem::forget(self);
-        let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-        Service::start_in(folder, &arguments)
+        Service::start_in(folder, arguments, variables)
     }
 
     /// Ctrl-C, and the exit it leads to.
@@ -107,9 +121,13 @@ impl Service {
         kill(Pid::from_raw(self.child.id() as i32), signal).expect("signal");
     }
 
-    /// Waits for the program's end.
+    /// Waits for the program's end, and until all it has said is in the log.
     pub fn exit(&mut self) -> ExitStatus {
-        self.child.wait().expect("wait")
+        let status = self.child.wait().expect("wait");
+        if let Some(reader) = self.log_reader.take() {
+            reader.join().expect("the log is read to its end");
+        }
+        status
     }
 
     pub fn is_running(&mut self) -> bool {
@@ -224,12 +242,12 @@ impl Drop for Service {
     }
 }
 
-fn collect(stream: impl Read + Send + 'static, into: Arc<Mutex<Vec<String>>>) {
+fn collect(stream: impl Read + Send + 'static, into: Arc<Mutex<Vec<String>>>) -> JoinHandle<()> {
     std::thread::spawn(move || {
         for line in BufReader::new(stream).lines().map_while(Result::ok) {
             into.lock().unwrap().push(line);
         }
-    });
+    })
 }
 
 fn address_in(line: &str) -> Option<String> {

@@ -5,6 +5,7 @@
 //! Start reading at [`complaints`].
 
 use super::{Config, Secret, names_of};
+use crate::api::play::Origin;
 use crate::transport::websocket::SnapshotQueue;
 
 /// Characters of a key at least: 32 hex digits are 128 bits.
@@ -17,7 +18,7 @@ pub fn complaints(config: &Config) -> Vec<String> {
     let fleet_key = secret("fleet_key", config.fleet_key.as_ref());
     // Without one the listener is on a loopback address.
     let ops_key = config.ops_key.as_ref().and_then(|key| secret("ops_key", Some(key)));
-    [fleet_key, ops_key, load_test(config), snapshot_queue(config)].into_iter().flatten().collect()
+    [fleet_key, ops_key, load_test(config), origins(config), snapshot_queue(config)].into_iter().flatten().collect()
 }
 
 fn snapshot_queue(config: &Config) -> Option<String> {
@@ -30,6 +31,12 @@ fn load_test(config: &Config) -> Option<String> {
     let complaint =
         || format!("load_test lifts the limits on single addresses: leave it out ({})", names_of("load_test"));
     config.load_test.then(complaint)
+}
+
+fn origins(config: &Config) -> Option<String> {
+    let complaint =
+        || format!("origins = * lets any page play here for whoever opens it: list pages ({})", names_of("origins"));
+    config.origins.contains(&Origin::Any).then(complaint)
 }
 
 fn secret(name: &str, secret: Option<&Secret>) -> Option<String> {

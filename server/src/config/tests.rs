@@ -211,6 +211,10 @@ fn values_that_do_not_fit_name_the_setting_and_where_they_stand() {
         ),
         (Start::words(&["--public-url", "party.example"]), &["that begins with http://"]),
         (Start::words(&["--public-udp", "203.0.113.7:9000"]), &["without a port"]),
+        (Start::file("origins = \"*\""), &["origins takes a list of texts in quotes"]),
+        (Start::words(&["--origins", "https://a.example,b.example"]), &["origins takes an origin such as"]),
+        (Start::words(&["--origins", "https://*.example"]), &["origins takes an origin such as"]),
+        (Start::words(&["--snapshot-queue", "some"]), &["snapshot_queue takes latest or all"]),
         (Start::words(&["--data", ""]), &["data takes a path"]),
         (Start::words(&["--demo", "1", "--demo", "2"]), &["cannot be used multiple times"]),
         (Start::words(&["--demo", "1", "migrate"]), &["cannot be used with"]),
@@ -297,6 +301,15 @@ fn production_mode_says_what_it_refuses() {
     assert!(error.contains("load_test lifts the limits on single addresses"), "{error}");
     assert!(!error.contains("fleet_key"), "{error}");
     assert!(Start::words(&["--load-test"]).checked().unwrap().limits().load_test);
+}
+
+#[test]
+fn production_mode_wants_pages_named() {
+    let checked = |origins: &str| {
+        Start::file(&format!("production = true\nfleet_key = \"{GOOD_KEY}\"\norigins = [\"{origins}\"]")).checked()
+    };
+    assert!(checked("*").unwrap_err().contains("origins = * lets any page play here"));
+    assert!(checked("https://play.example/").is_ok());
 }
 
 #[test]
