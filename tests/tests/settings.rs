@@ -110,9 +110,11 @@ fn a_secret_is_in_no_log_page_error_or_printout() {
     // It is the key that counts, so it has arrived; and programs that get it wrong are told so without it.
     assert_eq!(deliver(&service, &format!("Bearer {CANARY}")), 204);
     assert_eq!(deliver(&service, &format!("Bearer {CANARY}0")), 401);
-    for path in ["/", "/version", "/metrics", "/readyz", "/internal/v1/results"] {
+    for path in ["/", "/version", "/readyz", "/metrics", "/internal/v1/results"] {
         seen.push(String::from_utf8_lossy(&service.get(path).1).into_owned());
+        seen.push(String::from_utf8_lossy(&service.ops_get(path).1).into_owned());
     }
+    assert!(seen.iter().any(|page| page.contains("astro_ticks_total")), "the metrics are among them");
     assert_eq!(service.interrupt().code(), Some(0));
     let log = service.log();
     assert!(log.iter().any(|line| line.contains("DEBUG")), "much is logged: {log:?}");

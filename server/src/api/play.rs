@@ -64,7 +64,9 @@ impl FromStr for Origin {
         let page = text.trim_end_matches('/').to_ascii_lowercase();
         match page.split_once("://") {
             _ if page == "*" => Ok(Origin::Any),
-            Some(("http" | "https", host)) if !host.is_empty() && !host.contains(['/', '*', '@', ' ']) => Ok(Origin::Page(page)),
+            Some(("http" | "https", host)) if !host.is_empty() && !host.contains(['/', '*', '@', ' ']) => {
+                Ok(Origin::Page(page))
+            }
             _ => Err(OriginError(text.into())),
         }
     }
