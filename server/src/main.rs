@@ -39,6 +39,7 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
+use tokio::task::JoinHandle;
 use tracing::{error, info, warn};
 
 /// UDP sockets of a shard, 256 links each: twice what a core has been seen to carry at 60 ticks a second.
@@ -157,19 +158,13 @@ async fn serve(config: Config, runtime: tokio::runtime::Handle) -> Result<(), St
         None => data.fleet_key()?,
     };
     let rulebook = Arc::new(Rulebook::load(config.assets.as_deref())?);
-    let listener = TcpListener::bind(config.http).await;
-    let listener = listener.map_err(|source| StartError::Http { address: config.http, source })?;
-    let http = listener.local_addr()?;
-    let ops_listener = listen_for_operators(&config).await?;
-    let ops = ops_listener.as_ref().map(TcpListener::local_addr).transpose()?;
+    let listeners = Listeners::bind(&config).await?;
+    let (http, ops) = listeners.addresses()?;
     let store = open_store(&runtime, data.path()).await?;
     let (spool, recovery) = Spool::open(&data.spool())?;
     report(&recovery);
 
-    let metrics = Arc::new(Metrics::new());
-    let probe = spool.clone();
-    metrics.set_build(&BUILD);
-    metrics.watch_spool(move || SpoolState { healthy: probe.healthy(), depth: probe.depth() });
+    let metrics = new_metrics(&spool);
     let directory = Arc::new(Directory::in_memory());
     let host_config = HostConfig {
         udp: config.udp,
@@ -181,8 +176,7 @@ async fn serve(config: Config, runtime: tokio::runtime::Handle) -> Result<(), St
         sockets: config.socket_limits(),
     };
     let host = Arc::new(Host::start(host_config, &metrics, spool.clone(), Arc::clone(&directory), &runtime)?);
-    let limits = config.limits();
-    if limits.load_test {
+    if config.load_test {
         warn!("load test: nothing limits what a single address may take");
     }
     let public_url = config.public_url.as_ref().map_or_else(|| format!("http://{http}"), |url| url.0.clone());
@@ -195,7 +189,7 @@ async fn serve(config: Config, runtime: tokio::runtime::Handle) -> Result<(), St
         fleet_key,
         public_url,
         spectate_delay: Duration::from_secs(config.spectate_delay_seconds),
-        limits: limits.clone(),
+        limits: config.limits(),
         gate: host.gate(),
         origins: config.origins.clone(),
         operators: Operators {
@@ -206,16 +200,7 @@ async fn serve(config: Config, runtime: tokio::runtime::Handle) -> Result<(), St
     let api = Api::new(parts);
     let delivery = tokio::spawn(spool.deliver_to(api.results()));
     let (stop_http, stopped) = watch::channel(false);
-    let mut servers = vec![tokio::spawn({
-        let (routes, metrics, stopped) = (api::routes(Arc::clone(&api)), Arc::clone(&metrics), stopped.clone());
-        async move { api::serve::serve(listener, routes, &limits, metrics, stopped).await }
-    })];
-    if let Some(listener) = ops_listener {
-        let routes = api::ops_routes(Arc::clone(&api));
-        servers.push(tokio::spawn(async move {
-            api::serve::serve(listener, routes, &Limits::of_operators(), metrics, stopped).await;
-        }));
-    }
+    let servers = listeners.serve(&api, config.limits(), &metrics, &stopped);
     let demos = demos::open(host.as_ref(), &rulebook, config.demo).await;
     say(&welcome(&config, &Listening { http, ops, udp: host.udp_addresses() }, demos));
 
@@ -225,10 +210,48 @@ async fn serve(config: Config, runtime: tokio::runtime::Handle) -> Result<(), St
     Ok(())
 }
 
-async fn listen_for_operators(config: &Config) -> Result<Option<TcpListener>, StartError> {
-    let Some(address) = config.ops.0 else { return Ok(None) };
-    let listener = TcpListener::bind(address).await.map_err(|source| StartError::Ops { address, source })?;
-    Ok(Some(listener))
+/// Where HTTP comes in: from players and, unless that is turned off, from operators.
+struct Listeners {
+    http: TcpListener,
+    ops: Option<TcpListener>,
+}
+
+impl Listeners {
+    async fn bind(config: &Config) -> Result<Listeners, StartError> {
+        let address = config.http;
+        let http = TcpListener::bind(address).await.map_err(|source| StartError::Http { address, source })?;
+        let Some(address) = config.ops.0 else { return Ok(Listeners { http, ops: None }) };
+        let ops = TcpListener::bind(address).await.map_err(|source| StartError::Ops { address, source })?;
+        Ok(Listeners { http, ops: Some(ops) })
+    }
+
+    fn addresses(&self) -> io::Result<(SocketAddr, Option<SocketAddr>)> {
+        Ok((self.http.local_addr()?, self.ops.as_ref().map(TcpListener::local_addr).transpose()?))
+    }
+
+    /// Begins to answer; each has limits of its own, so that neither can starve the other.
+    fn serve(
+        self,
+        api: &Arc<Api>,
+        limits: Limits,
+        metrics: &Arc<Metrics>,
+        stopped: &watch::Receiver<bool>,
+    ) -> Vec<JoinHandle<()>> {
+        let answer = |listener, routes, limits: Limits| {
+            let (metrics, stopped) = (Arc::clone(metrics), stopped.clone());
+            tokio::spawn(async move { api::serve::serve(listener, routes, &limits, metrics, stopped).await })
+        };
+        let for_players = answer(self.http, api::routes(Arc::clone(api)), limits);
+        let for_operators = self.ops.map(|ops| answer(ops, api::ops_routes(Arc::clone(api)), Limits::of_operators()));
+        [Some(for_players), for_operators].into_iter().flatten().collect()
+    }
+}
+
+fn new_metrics(spool: &Spool) -> Arc<Metrics> {
+    let (metrics, probe) = (Metrics::new(), spool.clone());
+    metrics.set_build(&BUILD);
+    metrics.watch_spool(move || SpoolState { healthy: probe.healthy(), depth: probe.depth() });
+    Arc::new(metrics)
 }
 
 /// On a thread of the runtime, so that the database's own threads are as yielding as it is.
