@@ -4,8 +4,10 @@ mod stage;
 
 use astro_shared::sim::SimPlugin;
 use astro_shared::sim::state::Event;
-use astro_shared::wire::message::Missed;
+use astro_shared::sim::units::MatchId;
+use astro_shared::wire::message::{CloseReason, Missed, MissedEvent, ResultSeat};
 use astro_shared::wire::snapshot::Baseline;
+use astro_shared::wire::websocket;
 use astro_shared::wire::{CONTROL_CHANNEL, CONTROL_CHANNEL_BYTES_MAX, KIND_ACKNOWLEDGE, KIND_INPUT, KIND_SNAPSHOT};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};

@@ -1,10 +1,10 @@
 //! The server's end of connections: routing what arrives, the control channel, and closing with a reason.
 //!
 //! In: [`Incoming`] from every transport. Out: inputs in seats' queues; control messages; closed links.
-//! *Invariant:* a renet connection is polled only when a message was queued, a reliable one is unacknowledged
-//! (every 100 ms), or a packet with messages came; never because of an acknowledgement alone.
 //! *Invariant:* hot datagrams are looked at only after the client's `Ready`.
 //! Start reading at [`receive`].
+
+mod control;
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -15,11 +15,10 @@ use astro_shared::wire::filter::{RenetProgress, check_renet};
 use astro_shared::wire::input::InputDatagram;
 use astro_shared::wire::message::{CloseReason, Place, ToClient, ToServer};
 use astro_shared::wire::websocket::SLOW_SNAPSHOTS_PER_S;
-use astro_shared::wire::{CLIENT_MESSAGE_BYTES_MAX, CONTROL_CHANNEL, CONTROL_CHANNEL_BYTES_MAX, fingerprint, is_hot};
+use astro_shared::wire::{CLIENT_MESSAGE_BYTES_MAX, CONTROL_CHANNEL, fingerprint, is_hot};
 use bevy_ecs::prelude::*;
 use bevy_ecs::system::SystemParam;
 use bevy_renet::RenetServer;
-use bevy_renet::renet::{ChannelConfig, ConnectionConfig, SendType};
 
 use super::crew::{Crew, Owner};
 use super::matches::{Hosted, Stage};
@@ -27,34 +26,15 @@ use super::replicate::EventRing;
 use super::shard::{Counters, Now, Transports};
 use super::watch::{HotRefused, Watchers};
 use crate::hosts::Hold;
-use crate::transport::{Incoming, LinkId, Network};
+use crate::transport::{Incoming, LinkId};
+pub(super) use control::poll_control;
+use control::{GOODBYES, send_control};
+pub use control::{RESEND_AFTER, control_config};
 
-/// Resend of an unacknowledged control message, and the poll that lets it happen.
-pub const RESEND_AFTER: Duration = Duration::from_millis(150);
-const POLL_EVERY: Duration = Duration::from_millis(100);
-/// Between two clock updates of the control connections; each costs 0.3 to 0.5 µs a link.
-const CONTROL_CLOCK_EVERY: Duration = Duration::from_millis(100);
 /// Ticks between two snapshots of a link that wants or can take few: 15 a second.
 pub(super) const SNAPSHOT_EVERY_TICKS_MAX: u32 = TICKS_PER_SECOND / SLOW_SNAPSHOTS_PER_S as u32;
-/// Copies of the last packets: one in a thousand clients misses all three at 10 % loss, outside bursts, and notices the
-/// end by its silence.
-const GOODBYES: usize = 3;
 /// Hot datagrams that do not decode, after which a link is closed. Honest clients send none.
 pub const BAD_DATAGRAMS_MAX: u32 = 64;
-
-/// One reliable, ordered channel each way.
-pub fn control_config() -> ConnectionConfig {
-    let channel = || ChannelConfig {
-        channel_id: CONTROL_CHANNEL,
-        max_memory_usage_bytes: CONTROL_CHANNEL_BYTES_MAX,
-        send_type: SendType::ReliableOrdered { resend_time: RESEND_AFTER },
-    };
-    ConnectionConfig {
-        available_bytes_per_tick: CONTROL_CHANNEL_BYTES_MAX as u64,
-        server_channels_config: vec![channel()],
-        client_channels_config: vec![channel()],
-    }
-}
 
 /// Hot state of a link, kept with its seat, or with the spectators of a match.
 #[derive(Debug)]
@@ -534,44 +514,6 @@ impl Receiver<'_, '_, '_> {
             ToServer::Leave => self.links.close(link, CloseReason::Left),
         }
     }
-}
-
-/// Lets control messages out where the invariant above allows it.
-pub(super) fn poll_control(
-    now: Res<Now>,
-    mut links: ResMut<Links>,
-    mut renet: ResMut<RenetServer>,
-    mut transports: ResMut<Transports>,
-) {
-    let elapsed = now.0.saturating_sub(links.clock);
-    if elapsed >= CONTROL_CLOCK_EVERY {
-        // The first call sets the clock: there is nothing to be elapsed yet.
-        let elapsed = if links.clock.is_zero() { Duration::ZERO } else { elapsed };
-        links.clock = now.0;
-        renet.update(elapsed);
-        for id in renet.disconnections_id() {
-            links.close(LinkId(id), CloseReason::Misbehaved);
-        }
-        while renet.get_event().is_some() {}
-    }
-    for (link, route) in &mut links.routes {
-        let due = route.poll_at.is_some_and(|at| now.0 >= at);
-        if !route.poll_now && !due {
-            continue;
-        }
-        route.poll_now = false;
-        send_control(&mut renet, &mut transports, *link, route.transport, 1);
-        let unacknowledged = renet.channel_available_memory(link.0, CONTROL_CHANNEL) < CONTROL_CHANNEL_BYTES_MAX;
-        route.poll_at = unacknowledged.then_some(now.0 + POLL_EVERY);
-    }
-}
-
-/// Sends what renet has to send; `copies` of it where copies can be lost.
-fn send_control(renet: &mut RenetServer, transports: &mut Transports, link: LinkId, transport: usize, copies: usize) {
-    let packets = renet.get_packets_to_send(link.0).unwrap_or_default();
-    let Some(transport) = transports.0.get_mut(transport) else { return };
-    let copies = if transport.network() == Network::WebSocket { 1 } else { copies };
-    (0..copies).for_each(|_| packets.iter().for_each(|packet| transport.send(link, packet)));
 }
 
 /// Ends the links that were asked to end, each with its reason, and frees promises nobody used.

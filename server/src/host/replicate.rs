@@ -93,6 +93,12 @@ impl EventRing {
         if usable { Baseline::After(acknowledged) } else { Baseline::Absolute }
     }
 
+    /// Drops events up to `tick`, which no baseline needs any more.
+    pub(super) fn forget(&mut self, tick: Tick) {
+        while self.events.pop_front_if(|(at, _)| *at <= tick).is_some() {}
+        self.lost_through = self.lost_through.max(tick);
+    }
+
     pub(super) fn memory_bytes(&self) -> usize {
         self.events.capacity() * size_of::<(Tick, Event)>()
     }

@@ -393,3 +393,6 @@ pub(super) fn tell(mut links: ResMut<Links>, mut renet: ResMut<RenetServer>, mut
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

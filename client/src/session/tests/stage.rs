@@ -9,6 +9,7 @@ use astro_shared::sim::fields::Audience;
 use astro_shared::sim::pilot::{self, Skill};
 use astro_shared::sim::round::Phase;
 use astro_shared::sim::state::{Event, Inputs};
+use astro_shared::sim::units::MatchId;
 use astro_shared::sim::{self, MatchKey, SimPlugin};
 use astro_shared::wire::acknowledge::Acknowledge;
 use astro_shared::wire::input::InputDatagram;

@@ -12,7 +12,7 @@ use astro_shared::sim::fields::Audience;
 use astro_shared::sim::state::MatchRef;
 use astro_shared::sim::units::Tick;
 use astro_shared::wire::message::ToClient;
-use astro_shared::wire::snapshot::{self, Baseline};
+use astro_shared::wire::snapshot::{self, BASELINE_AGE_MAX, Baseline};
 
 use super::super::replicate::EventRing;
 
@@ -22,7 +22,8 @@ pub const RECORD_EVERY_TICKS: u32 = 2;
 /// place of the one before it: told later than it could be, never earlier.
 const ROSTERS_MAX: usize = 64;
 
-/// Events kept: one a tick of the delay, and what baselines reach back. With more, snapshots become absolute.
+/// Events kept: one for each tick of the delay and of what baselines reach back, and some. With more, snapshots
+/// become absolute.
 fn events_max(delay_ticks: u32) -> usize {
     512 + delay_ticks as usize
 }
@@ -117,6 +118,7 @@ impl History {
             if picture.tick == shown {
                 out.clear();
                 out.extend(bytes);
+                self.events.forget(Tick(shown.0.saturating_sub(BASELINE_AGE_MAX + 1)));
                 return true;
             }
         }
