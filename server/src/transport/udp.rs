@@ -382,3 +382,6 @@ fn send_to(socket: &UdpSocket, traffic: &mut Traffic, to: SocketAddr, bytes: &[u
         Err(_) => traffic.drop_one("send_error"),
     }
 }
+
+#[cfg(test)]
+mod tests;
