@@ -5,6 +5,7 @@
 
 use std::fmt::Display;
 use std::io::Write as _;
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,6 +13,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use astro_client::bots::attack::{self, Profile};
 use astro_client::bots::conductor;
 use astro_client::bots::options::Options;
+use astro_client::bots::report::Report;
 use nix::sys::signal::{SigSet, Signal};
 use serde::Serialize;
 
@@ -44,7 +46,7 @@ fn play(options: &Options, interrupted: &AtomicBool) -> ExitCode {
             return ExitCode::from(NOT_STARTED);
         }
     };
-    if !publish(&report, options) {
+    if !publish(&report, options) || !list_told(&report, options) {
         return ExitCode::from(NOT_STARTED);
     }
     match (report.interrupted, report.all_confirmed()) {
@@ -72,13 +74,28 @@ fn attack(options: &Options, profile: Profile, interrupted: &AtomicBool) -> Exit
     }
 }
 
+/// Writes the list that was asked for; false when that could not be done.
+fn list_told(report: &Report, options: &Options) -> bool {
+    let Some(path) = &options.told else { return true };
+    let lines: String = report.told.iter().map(|id| format!("{id}\n")).collect();
+    write(path, &lines)
+}
+
+/// Writes a file; false, and why on standard error, when that could not be done.
+fn write(path: &Path, text: &str) -> bool {
+    let written = std::fs::write(path, text);
+    if let Err(error) = &written {
+        eprintln!("bots: {}: {error}", path.display());
+    }
+    written.is_ok()
+}
+
 /// Writes the report to the file that was asked for and to standard output; false when the file could not be written.
 fn publish(report: &(impl Serialize + Display), options: &Options) -> bool {
     // The file first: a closed pipe must not cost it.
     if let Some(path) = &options.json {
         let json = serde_json::to_string_pretty(report).unwrap_or_default();
-        if let Err(error) = std::fs::write(path, json + "\n") {
-            eprintln!("bots: {}: {error}", path.display());
+        if !write(path, &(json + "\n")) {
             return false;
         }
     }

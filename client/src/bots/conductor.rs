@@ -403,6 +403,7 @@ impl<'o> Conductor<'o> {
             datagrams_refused: whole.statistics.datagrams_refused,
             datagrams_unsent: self.fleet.unsent(),
             disconnects: self.fleet.disconnects().clone(),
+            told: self.ledger.told(),
             shutdown_notices: whole.statistics.shutdown_notices,
             bots_cpu_share: window.map(|window| rounded(window.process_share, 4)),
             bots_main_cpu_share: window.map(|window| rounded(window.thread_share, 4)),

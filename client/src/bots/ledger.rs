@@ -162,6 +162,11 @@ impl Ledger {
         self.groups.iter().all(|group| group.over)
     }
 
+    /// Matches whose result a bot was told: the server must not lose them any more.
+    pub fn told(&self) -> Vec<MatchId> {
+        self.matches.iter().filter(|played| played.result.is_some()).map(|played| played.id).collect()
+    }
+
     pub fn counts(&self) -> Counts {
         let mut counts = Counts::default();
         for played in &self.matches {

@@ -66,6 +66,10 @@ pub struct Options {
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,
 
+    /// Also write the ids of the matches whose result a bot was told to this file, one a line: what must be in the store
+    #[arg(long, value_name = "FILE")]
+    pub told: Option<PathBuf>,
+
     /// Snapshots a second that each bot asks for: 15, 30 or 60
     #[arg(long, value_name = "N", default_value_t = 30, value_parser = parse_snapshots)]
     pub snapshots: u8,

@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::fmt::{self, Display, Formatter};
 
+use astro_shared::sim::units::MatchId;
 use serde::Serialize;
 
 use super::fleet::Tally;
@@ -58,6 +59,9 @@ pub struct Report {
     pub disconnects: BTreeMap<&'static str, u64>,
     /// Sessions that were told that the server is going down.
     pub shutdown_notices: u64,
+    /// Matches whose result a bot was told.
+    #[serde(skip)]
+    pub told: Vec<MatchId>,
     /// CPU time over wall time in the window: the whole process, and the thread that drives the bots.
     pub bots_cpu_share: Option<f64>,
     pub bots_main_cpu_share: Option<f64>,
@@ -329,6 +333,7 @@ pub(super) mod tests {
             datagrams_unsent: 0,
             disconnects: BTreeMap::from([("dropped", 2)]),
             shutdown_notices: 0,
+            told: Vec::new(),
             bots_cpu_share: Some(0.25),
             bots_main_cpu_share: Some(0.2),
             bots_slots_late_share: Some(0.0),
