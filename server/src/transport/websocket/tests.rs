@@ -287,7 +287,7 @@ fn gate(runtime: &tokio::runtime::Runtime, now: Instant) -> (Arc<Gate>, WebSocke
 
 fn admitted(gate: &Arc<Gate>, shard: &mut WebSocketTransport, now: Instant) -> Connection {
     let mut visitor = gate.enter(HOME).unwrap();
-    let connection = gate.admit(&mut visitor, &hello(TICKET), now).ok().expect("a good ticket");
+    let connection = gate.admit(&mut visitor, &hello(TICKET), now).expect("a good ticket");
     assert_eq!(receive(shard, Duration::ZERO), [Came::Connected(ADA)]);
     connection
 }
@@ -333,12 +333,12 @@ fn sockets_without_a_ticket_are_few_from_one_address_and_in_all() {
     let runtime = runtime();
     let gate = Gate::new(SocketLimits::default(), runtime.handle().clone());
     let from = |last: u8| gate.enter(IpAddr::V4(Ipv4Addr::new(10, 0, 0, last)));
-    let mut waiting: Vec<Visitor> = (0..8).map(|_| from(1).ok().expect("room")).collect();
+    let mut waiting: Vec<Visitor> = (0..8).map(|_| from(1).expect("room")).collect();
     assert_eq!(from(1).err(), Some(Refused::Waiting));
     waiting.pop();
-    waiting.push(from(1).ok().expect("room again"));
+    waiting.push(from(1).expect("room again"));
     for last in 2..9 {
-        waiting.extend((0..8).map(|_| from(last).ok().expect("room")));
+        waiting.extend((0..8).map(|_| from(last).expect("room")));
     }
     assert_eq!((gate.waiting(), from(99).err()), (64, Some(Refused::Waiting)));
     drop(waiting);
