@@ -172,29 +172,31 @@ impl Socket {
         let mut unflushed = false;
         loop {
             tokio::select! {
-                code = connection.closed() => return Some(code),
+                biased;
                 flushed = self.sink.flush(), if unflushed => {
                     flushed.ok()?;
                     connection.on_flushed();
                     unflushed = false;
                 }
-                () = connection.filled(), if !unflushed => {
-                    if let Some(frame) = connection.take(Instant::now()) {
-                        // Everything before it is flushed, so this takes it at once.
-                        self.sink.feed(Message::Binary(frame.into())).await.ok()?;
-                        unflushed = true;
+                () = connection.changed() => {
+                    if let Some(code) = connection.code() {
+                        return Some(code);
                     }
                 }
-                message = self.stream.next(), if held.is_none() => {
-                    match read(message?, connection) {
-                        Ok(frame) => held = frame,
-                        Err(code) => return code,
-                    }
-                }
-                () = sleep(RETRY_AFTER), if held.is_some() => {}
+                message = self.stream.next(), if held.is_none() => match read(message?, connection) {
+                    Ok(frame) => held = frame,
+                    Err(code) => return code,
+                },
+                // Inside a block, so that no timer is made as long as none is needed.
+                () = async { sleep(RETRY_AFTER).await }, if held.is_some() => {}
+            }
+            if !unflushed && let Some(frame) = connection.take(Instant::now()) {
+                // Everything before it is flushed, so this takes it at once.
+                self.sink.feed(Message::Binary(frame.into())).await.ok()?;
+                unflushed = true;
             }
             if held.is_some() && connection.offer(&mut held) == Offered::Gone {
-                return Some(connection.closed_or(CLOSE_VOIDED));
+                return Some(connection.code().unwrap_or(CLOSE_VOIDED));
             }
         }
     }

@@ -307,9 +307,9 @@ impl Connection {
         self.idle_frames.take(now.saturating_duration_since(self.began))
     }
 
-    /// Waits until there may be a frame to send.
-    pub async fn filled(&self) {
-        self.mailbox.filled().await;
+    /// Waits until there may be a frame to send, or a code to close with.
+    pub async fn changed(&self) {
+        self.mailbox.changed().await;
     }
 
     /// Takes the frame to send, if there is one. The next one is taken when this one is flushed.
@@ -325,14 +325,9 @@ impl Connection {
         self.mailbox.on_flushed();
     }
 
-    /// Waits for the code to close with.
-    pub async fn closed(&self) -> u16 {
-        self.mailbox.closed().await
-    }
-
-    /// The code to close with, or `otherwise` when nobody has said one yet.
-    pub fn closed_or(&self, otherwise: u16) -> u16 {
-        self.mailbox.code().unwrap_or(otherwise)
+    /// The code to close with, once there is one.
+    pub fn code(&self) -> Option<u16> {
+        self.mailbox.code()
     }
 }
 

@@ -19,8 +19,7 @@ use crate::transport::LinkId;
 pub(super) struct Mailbox {
     state: Mutex<State>,
     queue: SnapshotQueue,
-    filled: Notify,
-    closed: Notify,
+    changed: Notify,
 }
 
 #[derive(Debug)]
@@ -32,43 +31,29 @@ struct State {
 impl Mailbox {
     pub fn new(link: LinkId, queue: SnapshotQueue, now: Instant) -> Mailbox {
         let state = State { waiting: Parcel::new(link), pace: Pace::new(now) };
-        Mailbox { state: Mutex::new(state), queue, filled: Notify::new(), closed: Notify::new() }
+        Mailbox { state: Mutex::new(state), queue, changed: Notify::new() }
     }
 
     /// Adds a parcel; answers how many snapshots were overtaken, and what should be done about the client.
     pub fn put(&self, parcel: Parcel, now: Instant) -> (u64, Option<Verdict>) {
-        let closes = parcel.close.is_some();
         let (superseded, verdict) = {
             let mut state = self.lock();
             let merged = state.waiting.absorb(parcel, self.queue);
             (merged.superseded, state.pace.judge(merged.superseded, merged.overflow, now))
         };
-        self.filled.notify_one();
-        if closes {
-            self.closed.notify_one();
-        }
+        self.changed.notify_one();
         (superseded, verdict)
     }
 
     /// Asks for the socket to be closed, unless that was asked for before.
     pub fn close(&self, code: u16) {
         self.lock().waiting.close.get_or_insert(code);
-        self.closed.notify_one();
+        self.changed.notify_one();
     }
 
-    /// Waits until something may be there to be taken.
-    pub async fn filled(&self) {
-        self.filled.notified().await;
-    }
-
-    /// Waits for the code to close with.
-    pub async fn closed(&self) -> u16 {
-        loop {
-            match self.code() {
-                Some(code) => return code,
-                None => self.closed.notified().await,
-            }
-        }
+    /// Waits until there may be something to take, or a code to close with.
+    pub async fn changed(&self) {
+        self.changed.notified().await;
     }
 
     /// The code to close with, if there is one yet.
