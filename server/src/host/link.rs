@@ -43,8 +43,10 @@ pub struct SeatLink {
     pub transport: usize,
     /// The client has said `Ready`.
     pub ready: bool,
-    /// Ticks between two snapshots: 1, 2 or 4.
+    /// Ticks between two snapshots as the client asked for: 1, 2 or 4.
     pub snapshot_every_ticks: u32,
+    /// It cannot keep up with that, and gets the fewest there are.
+    pub slowed: bool,
     /// Newest snapshot that the client says it has.
     pub acknowledged: Tick,
     /// Tick of the newest snapshot sent; an acknowledgement beyond it is a lie.
@@ -62,6 +64,7 @@ impl SeatLink {
             transport,
             ready: false,
             snapshot_every_ticks: 2,
+            slowed: false,
             acknowledged: Tick(0),
             sent: Tick(0),
             long_hash_at: None,
@@ -76,6 +79,11 @@ impl SeatLink {
             self.long_hash_at = Some(tick);
         }
         due
+    }
+
+    /// Ticks between two snapshots.
+    pub fn every_ticks(&self) -> u32 {
+        if self.slowed { SNAPSHOT_EVERY_TICKS_MAX } else { self.snapshot_every_ticks }
     }
 }
 
@@ -304,10 +312,11 @@ impl Receiver<'_, '_, '_> {
             Incoming::Payload(link, payload) => self.on_control(link, payload),
             Incoming::Disconnected(link) if self.is_mine(link) => self.links.close(link, CloseReason::Left),
             Incoming::Disconnected(link) => self.unknown.push(link),
-            Incoming::Slow(link) if self.is_mine(link) => self.on_slow(link),
+            Incoming::Slow(link) if self.is_mine(link) => self.on_pace(link, true),
+            Incoming::Steady(link) if self.is_mine(link) => self.on_pace(link, false),
             Incoming::TooSlow(link) if self.is_mine(link) => self.links.close(link, CloseReason::TooSlow),
             Incoming::Flooding(link) if self.is_mine(link) => self.links.close(link, CloseReason::Misbehaved),
-            Incoming::Slow(_) | Incoming::TooSlow(_) | Incoming::Flooding(_) => {}
+            Incoming::Slow(_) | Incoming::Steady(_) | Incoming::TooSlow(_) | Incoming::Flooding(_) => {}
         }
     }
 
@@ -316,16 +325,16 @@ impl Receiver<'_, '_, '_> {
         self.links.routes.get(&link).is_some_and(|route| route.transport == self.transport)
     }
 
-    /// From now on the link gets the fewest snapshots there are, until it says `Ready` again.
-    fn on_slow(&mut self, link: LinkId) {
+    /// From now on the link gets the fewest snapshots there are, or again as many as it asked for.
+    fn on_pace(&mut self, link: LinkId, slowed: bool) {
         match self.links.routes.get(&link).map(|route| route.to) {
             Some(Destination::Seat(entity, seat)) => {
                 let Ok((mut crew, ..)) = self.places.matches.get_mut(entity) else { return };
                 let held = crew.seat_mut(seat).and_then(|seat| seat.link.as_mut()).filter(|held| held.id == link);
-                held.into_iter().for_each(|held| held.snapshot_every_ticks = SNAPSHOT_EVERY_TICKS_MAX);
+                held.into_iter().for_each(|held| held.slowed = slowed);
             }
             Some(Destination::Watchers(entity)) => {
-                self.places.watched.get_mut(entity).into_iter().for_each(|mut watchers| watchers.on_slow(link));
+                self.places.watched.get_mut(entity).into_iter().for_each(|mut watchers| watchers.on_pace(link, slowed));
             }
             None => {}
         }

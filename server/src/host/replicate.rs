@@ -179,9 +179,7 @@ pub(super) fn replicate(
 
 /// Whether the seat's link gets a snapshot of this tick. Matches are spread over ticks by their stagger.
 fn is_due(held: &SeatCrew, tick: Tick, stagger: u32) -> bool {
-    held.link
-        .as_ref()
-        .is_some_and(|link| link.ready && tick.0.wrapping_add(stagger).is_multiple_of(link.snapshot_every_ticks))
+    held.link.as_ref().is_some_and(|link| link.ready && tick.0.wrapping_add(stagger).is_multiple_of(link.every_ticks()))
 }
 
 #[cfg(test)]

@@ -182,9 +182,9 @@ impl Watchers {
         }
     }
 
-    /// The link cannot keep up with what it is sent.
-    pub(super) fn on_slow(&mut self, link: LinkId) {
-        self.watcher_mut(link).into_iter().for_each(|w| w.link.snapshot_every_ticks = SNAPSHOT_EVERY_TICKS_MAX);
+    /// The link cannot keep up with what it is sent, or can again.
+    pub(super) fn on_pace(&mut self, link: LinkId, slowed: bool) {
+        self.watcher_mut(link).into_iter().for_each(|watcher| watcher.link.slowed = slowed);
     }
 
     pub(super) fn remove(&mut self, link: LinkId) {
@@ -358,8 +358,7 @@ pub(super) fn show(
             continue;
         }
         let phase = shown.0.wrapping_add(*stagger);
-        let due =
-            |watcher: &&mut Watcher| watcher.link.ready && phase.is_multiple_of(watcher.link.snapshot_every_ticks);
+        let due = |watcher: &&mut Watcher| watcher.link.ready && phase.is_multiple_of(watcher.link.every_ticks());
         let mut decoded: Option<Decoded> = None;
         bodies.clear();
         for Watcher { link, .. } in links.iter_mut().filter(due) {

@@ -32,6 +32,8 @@ pub enum Incoming<'a> {
     Disconnected(LinkId),
     /// The other end cannot keep up with its snapshots: it should get fewer.
     Slow(LinkId),
+    /// It keeps up again: it may get as many as it asked for.
+    Steady(LinkId),
     /// Fewer did not help: it should be told and closed.
     TooSlow(LinkId),
     /// The other end sends more than any client does: it should be told and closed. Said once.

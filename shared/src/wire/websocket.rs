@@ -39,6 +39,8 @@ pub const SERVER_FRAME_BYTES_MAX: usize = 128 * 1024;
 /// Snapshots that a newer one overtook within one second; above it the client gets [`SLOW_SNAPSHOTS_PER_S`].
 pub const SUPERSEDED_PER_S_MAX: u32 = 3;
 pub const SLOW_SNAPSHOTS_PER_S: u8 = 15;
+/// Seconds in a row without one overtaken after which such a client gets as many as it asked for again.
+pub const STEADY_S: u32 = 10;
 /// No frame could be handed to the client's connection for so many seconds: closed with 4008.
 pub const STALLED_S_MAX: u64 = 5;
 /// Seconds in a row in which more than half of a slowed client's snapshots were overtaken: closed with 4008.

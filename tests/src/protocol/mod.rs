@@ -160,6 +160,7 @@ fn framing(values: &mut Values) {
     values.set("PACKET_BYTES_MAX", websocket::PACKET_BYTES_MAX);
     values.set("SUPERSEDED_PER_S_MAX", websocket::SUPERSEDED_PER_S_MAX);
     values.set("SLOW_SNAPSHOTS_PER_S", websocket::SLOW_SNAPSHOTS_PER_S);
+    values.set("STEADY_S", websocket::STEADY_S);
     values.set("CLIENT_FRAME_BYTES_MAX", websocket::CLIENT_FRAME_BYTES_MAX);
     values.set("SERVER_FRAME_BYTES_MAX", websocket::SERVER_FRAME_BYTES_MAX);
     let hello = sample(websocket::samples(), "websocket::Hello");

@@ -363,6 +363,7 @@ impl Port {
                 None => {}
                 // A shard without room for it sends late to everybody; that is no reason to send this one less.
                 Some(Verdict::Slow) => _ = self.up.try_send(Up::Slow(link)),
+                Some(Verdict::Steady) => _ = self.up.try_send(Up::Steady(link)),
                 Some(Verdict::TooSlow) if self.up.try_send(Up::TooSlow(link)).is_err() => mailbox.close(CLOSE_TOO_SLOW),
                 Some(Verdict::TooSlow) => {}
             }

@@ -21,7 +21,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use astro_shared::wire::message::CloseReason;
-use astro_shared::wire::websocket::{CLOSE_MISBEHAVED, CLOSE_TICKET, packets};
+use astro_shared::wire::websocket::{CLOSE_TICKET, packets};
 use tokio::sync::mpsc::Sender;
 
 use super::{Allowance, Incoming, LinkId, Network, PACKETS_REFUSED_MAX, Traffic, Transport, Vacancy};
@@ -43,6 +43,7 @@ enum Up {
     Frame(LinkId, Vec<u8>),
     Closed(LinkId),
     Slow(LinkId),
+    Steady(LinkId),
     TooSlow(LinkId),
 }
 
@@ -116,9 +117,10 @@ impl WebSocketTransport {
             Up::Frame(link, frame) => self.on_frame(link, &frame, now, take),
             Up::Closed(link) if self.links.remove(&link).is_some() => take(Incoming::Disconnected(link)),
             Up::Slow(link) if self.links.contains_key(&link) => take(Incoming::Slow(link)),
+            Up::Steady(link) if self.links.contains_key(&link) => take(Incoming::Steady(link)),
             Up::TooSlow(link) if self.links.contains_key(&link) => take(Incoming::TooSlow(link)),
             // Closed from here while that was on its way.
-            Up::Closed(_) | Up::Slow(_) | Up::TooSlow(_) => {}
+            Up::Closed(_) | Up::Slow(_) | Up::Steady(_) | Up::TooSlow(_) => {}
         }
     }
 
@@ -135,9 +137,11 @@ impl WebSocketTransport {
             self.traffic.drop_one("rate");
             held.refused += 1;
             if held.refused >= PACKETS_REFUSED_MAX {
-                self.links.remove(&link);
-                self.close(link, CLOSE_MISBEHAVED);
-                return take(Incoming::Disconnected(link));
+                // The rest of the frame, and whatever comes until the host has closed it, is not even looked at.
+                if held.refused == PACKETS_REFUSED_MAX {
+                    take(Incoming::Flooding(link));
+                }
+                return;
             }
         }
     }

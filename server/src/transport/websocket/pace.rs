@@ -2,13 +2,16 @@
 //!
 //! In: snapshots overtaken, frames handed to the connection and taken by it, time. Out: a verdict, each once.
 //! *Invariant:* pure: time is an argument.
-//! A client that cannot keep up gets fewer snapshots; one that takes nothing for [`STALLED_S_MAX`], or misses more than
+//! *Invariant:* only what a connection did not take counts against it, not what waited for the server's own threads.
+//! A client that cannot keep up gets fewer snapshots until it has missed none for [`STEADY_S`] seconds; one that takes nothing for [`STALLED_S_MAX`], or misses more than
 //! half of even the fewer ones for [`STARVED_S_MAX`] seconds in a row, is told to go.
 //! Start reading at [`Pace::judge`].
 
 use std::time::{Duration, Instant};
 
-use astro_shared::wire::websocket::{SLOW_SNAPSHOTS_PER_S, STALLED_S_MAX, STARVED_S_MAX, SUPERSEDED_PER_S_MAX};
+use astro_shared::wire::websocket::{
+    SLOW_SNAPSHOTS_PER_S, STALLED_S_MAX, STARVED_S_MAX, STEADY_S, SUPERSEDED_PER_S_MAX,
+};
 
 const SECOND: Duration = Duration::from_secs(1);
 /// Snapshots overtaken in a second that make it a starved one.
@@ -18,6 +21,8 @@ const STARVED_SUPERSEDED: u32 = SLOW_SNAPSHOTS_PER_S as u32 / 2;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
     Slow,
+    /// It was slow, and keeps up again.
+    Steady,
     TooSlow,
 }
 
@@ -32,7 +37,9 @@ pub(super) struct Pace {
     /// The second that is being counted, and what it had so far.
     second: Instant,
     superseded: u32,
+    /// Seconds in a row in which too many were overtaken, and in which none was.
     starved_s: u32,
+    steady_s: u32,
     given: Option<Verdict>,
 }
 
@@ -45,6 +52,7 @@ impl Pace {
             second: now,
             superseded: 0,
             starved_s: 0,
+            steady_s: 0,
             given: None,
         }
     }
@@ -61,6 +69,8 @@ impl Pace {
 
     /// Snapshots were overtaken by a newer one; control packets that pile up are as bad as anything can be.
     pub fn judge(&mut self, superseded: u64, overflow: bool, now: Instant) -> Option<Verdict> {
+        // A connection that has taken all it was handed would have taken these too.
+        let superseded = if self.unflushed_since.is_some() { superseded } else { 0 };
         for _ in 0..superseded {
             self.overtaken[self.next] = Some(now);
             self.next = (self.next + 1) % self.overtaken.len();
@@ -74,6 +84,8 @@ impl Pace {
             Verdict::TooSlow
         } else if slow {
             Verdict::Slow
+        } else if self.given == Some(Verdict::Slow) && self.steady_s >= STEADY_S {
+            Verdict::Steady
         } else {
             return None;
         };
@@ -88,6 +100,7 @@ impl Pace {
         }
         let starved = self.given == Some(Verdict::Slow) && self.superseded > STARVED_SUPERSEDED;
         self.starved_s = if starved { self.starved_s + 1 } else { 0 };
+        self.steady_s = if self.superseded == 0 { self.steady_s + 1 } else { 0 };
         (self.second, self.superseded) = (now, 0);
     }
 }
@@ -102,9 +115,20 @@ mod tests {
         move |ms| start + Duration::from_millis(ms)
     }
 
-    /// Judges what happens at these times, one snapshot overtaken at each.
+    /// Judges what happens at these times: a frame is not taken at once, and one snapshot overtaken meanwhile.
     fn overtaken(pace: &mut Pace, times: impl IntoIterator<Item = Instant>) -> Vec<Verdict> {
-        times.into_iter().filter_map(|now| pace.judge(1, false, now)).collect()
+        let mut judge = |now| {
+            pace.on_frame(now);
+            let verdict = pace.judge(1, false, now);
+            pace.on_flushed();
+            verdict
+        };
+        times.into_iter().filter_map(&mut judge).collect()
+    }
+
+    /// Judges snapshots of which none is overtaken.
+    fn taken(pace: &mut Pace, times: impl IntoIterator<Item = Instant>) -> Vec<Verdict> {
+        times.into_iter().filter_map(|now| pace.judge(0, false, now)).collect()
     }
 
     #[test]
@@ -140,6 +164,27 @@ mod tests {
         assert_eq!(overtaken(&mut pace, every(8000, 1, 500)), []);
         assert_eq!(overtaken(&mut pace, every(9000, 10, 100)), [], "counted from the beginning");
         assert_eq!(overtaken(&mut pace, every(19_000, 2, 100)), [Verdict::TooSlow]);
+    }
+
+    #[test]
+    fn ten_seconds_without_a_miss_bring_full_speed_back_and_it_may_be_lost_again() {
+        let at = clock();
+        let mut pace = Pace::new(at(0));
+        let every = |from_ms: u64, seconds: u64, ms: usize| (from_ms..from_ms + 1000 * seconds).step_by(ms).map(&at);
+        assert_eq!(taken(&mut pace, every(0, 30, 100)), [], "it was never slow");
+        assert_eq!(overtaken(&mut pace, every(30_000, 1, 100)), [Verdict::Slow]);
+        assert_eq!(taken(&mut pace, every(31_000, 8, 100)), []);
+        assert_eq!(overtaken(&mut pace, [at(39_000)]), [], "one miss begins the count anew");
+        assert_eq!(taken(&mut pace, every(39_100, 9, 100)), []);
+        assert_eq!(taken(&mut pace, every(48_100, 4, 100)), [Verdict::Steady]);
+        assert_eq!(overtaken(&mut pace, every(53_000, 1, 100)), [Verdict::Slow]);
+    }
+
+    #[test]
+    fn what_waits_for_the_servers_own_threads_is_not_the_clients_fault() {
+        let at = clock();
+        let mut pace = Pace::new(at(0));
+        assert_eq!((0..1000).filter_map(|n| pace.judge(5, false, at(10 * n))).count(), 0);
     }
 
     #[test]

@@ -39,6 +39,7 @@ enum Came {
     Payload(LinkId, Vec<u8>),
     Disconnected(LinkId),
     Slow(LinkId),
+    Steady(LinkId),
     TooSlow(LinkId),
     Flooding(LinkId),
 }
@@ -51,6 +52,7 @@ fn receive(transport: &mut WebSocketTransport, now: Duration) -> Vec<Came> {
             Incoming::Payload(link, payload) => Came::Payload(link, payload.to_vec()),
             Incoming::Disconnected(link) => Came::Disconnected(link),
             Incoming::Slow(link) => Came::Slow(link),
+            Incoming::Steady(link) => Came::Steady(link),
             Incoming::TooSlow(link) => Came::TooSlow(link),
             Incoming::Flooding(link) => Came::Flooding(link),
         });
@@ -144,10 +146,8 @@ fn a_flood_is_cut_to_the_allowance_and_ends_its_link_alone() {
     let came = receive(&mut shard.half, shard.now);
     let taken = came.iter().filter(|came| matches!(came, Came::Payload(ADA, _))).count();
     assert_eq!(taken, CLIENT_PACKETS_BURST as usize);
-    assert_eq!(came[taken], Came::Disconnected(ADA), "as soon as it is clear, and once");
+    assert_eq!(came[taken], Came::Flooding(ADA), "as soon as it is clear, and once");
     assert_eq!(came[taken + 1..], [Came::Payload(GRACE, INPUT.to_vec())]);
-    shard.half.flush(shard.now);
-    assert_eq!(shard.batch(), [(ADA, vec![], Some(CLOSE_MISBEHAVED))]);
 }
 
 #[test]
@@ -390,6 +390,20 @@ fn parcels_that_wait_for_a_socket_become_one_frame_with_the_newest_snapshot() {
     assert_eq!(connection.take(now), None);
     let traffic = shard.flush(Duration::ZERO);
     assert_eq!((superseded + traffic.superseded, traffic.sent_datagrams, traffic.sent_bytes), (2, 1, 5));
+}
+
+#[test]
+fn a_socket_whose_task_had_no_turn_is_not_called_slow() {
+    let (runtime, now) = (runtime(), Instant::now());
+    let (gate, mut shard) = gate(&runtime, now);
+    let connection = admitted(&gate, &mut shard, now);
+    for number in 0..100 {
+        shard.send(ADA, &snapshot(number));
+        shard.flush(Duration::ZERO);
+        settle(&runtime);
+    }
+    assert_eq!(receive(&mut shard, Duration::ZERO), [], "it would have taken them all");
+    assert!(connection.take(now).is_some());
 }
 
 #[test]
