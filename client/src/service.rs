@@ -199,15 +199,12 @@ impl Service {
         }
     }
 
-    /// The metrics page, from the first of these addresses that has one.
+    /// The metrics page of the operations listener at `ops`.
     ///
     /// # Errors
-    /// When none gives it: what the first one said.
-    pub fn metrics(&self, bases: &[String]) -> Result<String, ServiceError> {
-        let path = "/metrics";
-        let mut pages = bases.iter().map(|base| text(path, self.get_from(base, path)?));
-        let first = pages.next().unwrap_or_else(|| Err(unclear(path, "nobody to ask")));
-        first.or_else(|error| pages.find_map(Result::ok).ok_or(error))
+    /// When it does not give it.
+    pub fn metrics(&self, ops: &str) -> Result<String, ServiceError> {
+        text("/metrics", self.get_from(ops, "/metrics")?)
     }
 
     fn get(&self, path: &str) -> Result<Response<Body>, ServiceError> {
@@ -215,13 +212,22 @@ impl Service {
     }
 
     fn get_from(&self, base: &str, path: &str) -> Result<Response<Body>, ServiceError> {
-        self.check(path, self.agent.get(format!("{base}{path}")).call())
+        self.check_from(base, path, self.agent.get(format!("{base}{path}")).call())
+    }
+
+    fn check(&self, path: &str, sent: Result<Response<Body>, ureq::Error>) -> Result<Response<Body>, ServiceError> {
+        self.check_from(&self.base, path, sent)
     }
 
     /// Tells an answer that helps from one that does not.
-    fn check(&self, path: &str, sent: Result<Response<Body>, ureq::Error>) -> Result<Response<Body>, ServiceError> {
+    fn check_from(
+        &self,
+        base: &str,
+        path: &str,
+        sent: Result<Response<Body>, ureq::Error>,
+    ) -> Result<Response<Body>, ServiceError> {
         let response =
-            sent.map_err(|error| ServiceError::Unreachable { server: self.base.clone(), reason: error.to_string() })?;
+            sent.map_err(|error| ServiceError::Unreachable { server: base.to_owned(), reason: error.to_string() })?;
         let status = response.status();
         if status.is_success() {
             return Ok(response);
@@ -318,16 +324,13 @@ pub(crate) mod tests {
         let error = r#"{"code":"full","message":"every shard is full"}"#.to_owned();
         let base = serve(vec![(503, "retry-after: 7\r\n", error.clone()), (400, "", error), (404, "", String::new())]);
         let service = Service::new(&base, 1);
-        let here = [base];
-        let busy = service.metrics(&here).unwrap_err();
+        let busy = service.metrics(&base).unwrap_err();
         assert_eq!(busy.retry_after(), Some(Duration::from_secs(7)));
         assert_eq!(busy.to_string(), "/metrics was refused with 503 full: every shard is full");
-        assert_eq!(service.metrics(&here).unwrap_err().retry_after(), None);
+        assert_eq!(service.metrics(&base).unwrap_err().retry_after(), None);
         assert_eq!(service.match_summary(MatchId(1)), Ok(None));
         let nowhere = "http://127.0.0.1:1".to_owned();
-        let gone = Service::new(&nowhere, 1).metrics(&[nowhere]).unwrap_err();
-        let page = [serve(vec![(404, "", String::new())]), serve(vec![(200, "", "up 1\n".into())])];
-        assert_eq!(service.metrics(&page).unwrap(), "up 1\n", "the second address has it");
+        let gone = Service::new(&nowhere, 1).metrics(&nowhere).unwrap_err();
         assert!(gone.to_string().starts_with("no server answers at http://127.0.0.1:1: "), "{gone}");
     }
 }

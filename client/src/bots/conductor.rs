@@ -299,7 +299,7 @@ impl<'o> Conductor<'o> {
     }
 
     fn scrape(&self) {
-        self.workers.give(Job::Scrape { metrics: self.options.metrics() });
+        self.workers.give(Job::Scrape { ops: self.options.ops() });
     }
 
     /// Seats that would only be asked for later are not asked for any more.

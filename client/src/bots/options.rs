@@ -29,8 +29,7 @@ pub struct Options {
     #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8080", value_parser = parse_server)]
     pub server: String,
 
-    /// The server's operations address, where its metrics are; without it they are asked for at the HTTP address and then
-    /// at port 9090 of the same host
+    /// The server's operations address, where its metrics are [default: port 9090 of the server's host]
     #[arg(long, value_name = "URL", value_parser = parse_server)]
     pub ops: Option<String>,
 
@@ -106,7 +105,7 @@ impl Carriers {
     }
 }
 
-/// Where a server's metrics are when nobody has said otherwise.
+/// Port of a server's operations listener when nobody has said otherwise.
 const DEFAULT_OPS_PORT: u16 = 9090;
 
 impl Options {
@@ -122,12 +121,11 @@ impl Options {
         Options::try_parse_from(arguments)
     }
 
-    /// Where the server's metrics may be, the likeliest first.
-    pub fn metrics(&self) -> Vec<String> {
-        match &self.ops {
-            Some(ops) => vec![ops.clone()],
-            None => std::iter::once(self.server.clone()).chain(default_ops(&self.server)).collect(),
-        }
+    /// Where the server's operations listener is; without `--ops` where a server puts it that was started without.
+    pub fn ops(&self) -> String {
+        let host = || self.server.parse::<Uri>().ok()?.host().map(str::to_owned);
+        let default = || format!("http://{}:{DEFAULT_OPS_PORT}", host().unwrap_or_default());
+        self.ops.clone().unwrap_or_else(default)
     }
 
     /// How many bots play at a time.
@@ -145,12 +143,6 @@ fn parse_server(text: &str) -> Result<String, String> {
         return Err("names no host".into());
     }
     Ok(text.trim_end_matches('/').to_owned())
-}
-
-/// The operations listener of a server that was started without `--ops`.
-fn default_ops(server: &str) -> Option<String> {
-    let uri: Uri = server.parse().ok()?;
-    Some(format!("http://{}:{DEFAULT_OPS_PORT}", uri.host()?))
 }
 
 fn parse_snapshots(text: &str) -> Result<u8, String> {
@@ -178,9 +170,8 @@ mod tests {
 
     #[test]
     fn metrics_are_looked_for_where_they_are_said_to_be() {
-        assert_eq!(read("--ops http://127.0.0.1:7000/").unwrap().metrics(), ["http://127.0.0.1:7000"]);
-        let guessed = read("--server http://[::1]:8000").unwrap().metrics();
-        assert_eq!(guessed, ["http://[::1]:8000", "http://[::1]:9090"]);
+        assert_eq!(read("--ops http://127.0.0.1:7000/").unwrap().ops(), "http://127.0.0.1:7000");
+        assert_eq!(read("--server http://[::1]:8000").unwrap().ops(), "http://[::1]:9090");
     }
 
     #[test]

@@ -28,9 +28,9 @@ pub enum Job {
         index: usize,
         id: MatchId,
     },
-    /// The metrics, from the first of these addresses that has them.
+    /// The metrics of the operations listener at that address.
     Scrape {
-        metrics: Vec<String>,
+        ops: String,
     },
 }
 
@@ -132,8 +132,8 @@ fn carry_out(service: &Service, job: Job) -> Done {
             let result = service.match_summary(id);
             Done::Confirmed { job, index, result }
         }
-        Job::Scrape { metrics } => {
-            let result = service.metrics(&metrics);
+        Job::Scrape { ops } => {
+            let result = service.metrics(&ops);
             Done::Scraped { at: asked + asked.elapsed() / 2, result }
         }
     }
