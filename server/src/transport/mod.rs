@@ -6,6 +6,7 @@
 //! Start reading at [`Transport`].
 
 pub mod memory;
+mod shield;
 pub mod udp;
 pub mod websocket;
 

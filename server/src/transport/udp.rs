@@ -5,7 +5,8 @@
 //! because the stock server is quadratic in its links.
 //! *Invariant:* every datagram passes `wire::filter` before stock code, and is fenced: a panic costs that
 //! datagram, not the shard.
-//! *Invariant:* one `receive` takes a bounded number of datagrams, so a flood delays nobody's tick.
+//! *Invariant:* one `receive` takes a bounded number of datagrams, so a flood delays nobody's tick; one of strangers is
+//! stopped before it gets here (`shield.rs`).
 //! Start reading at [`Lane::handle`].
 
 use std::collections::HashMap;
@@ -20,6 +21,7 @@ use quinn_udp::{BATCH_SIZE, RecvMeta, UdpSocketState};
 use renetcode::{NetcodeServer, ServerAuthentication, ServerConfig, ServerResult};
 use socket2::{Domain, Protocol, Socket, Type};
 
+use super::shield::Shield;
 use super::{Allowance, Incoming, LinkId, Network, PACKETS_REFUSED_MAX, Traffic, Transport, Vacancy};
 use crate::telemetry::stranger_line;
 
@@ -35,7 +37,7 @@ const HANDSHAKE_DATAGRAMS_PER_CALL: usize = 256;
 /// flood costs a tick 4 ms at most and has to bring a quarter million datagrams a second to delay anybody.
 const SPARE_DATAGRAMS_PER_CALL: usize = 4096;
 /// Length of a netcode response without its sequence; besides requests the only thing strangers may send.
-const RESPONSE_BYTES: usize = 325;
+pub(super) const RESPONSE_BYTES: usize = 325;
 /// For this long what still comes from a link that has ended is told apart from what strangers send.
 const LATE_FOR: Duration = Duration::from_secs(10);
 /// Between two sweeps for keep-alives and timeouts; netcode's own keep-alive period.
@@ -76,6 +78,7 @@ struct Lane {
     swept: Duration,
     /// Links that ended while nobody was listening; reported at the next receive.
     ended: Vec<LinkId>,
+    shield: Shield,
     traffic: Traffic,
 }
 
@@ -209,6 +212,7 @@ impl Lane {
             updated: now,
             swept: now,
             ended: Vec::new(),
+            shield: Shield::default(),
             traffic: Traffic::default(),
         })
     }
@@ -269,6 +273,7 @@ impl Lane {
                 }
             }
         }
+        self.shield.keep(&self.socket, self.peers.keys().copied(), now);
         taken
     }
 
@@ -291,7 +296,9 @@ impl Lane {
             return self.traffic.drop_one("type");
         }
         if !known && !may_come_from_a_stranger(datagram) {
-            let name = if self.former.contains_key(&from) { "late" } else { "stranger" };
+            let late = self.former.contains_key(&from);
+            self.shield.on_refused(late);
+            let name = if late { "late" } else { "stranger" };
             return self.traffic.drop_one(name);
         }
         if let Err(refused) = check_netcode(datagram, Side::Server) {
@@ -321,6 +328,7 @@ impl Lane {
             ServerResult::ClientConnected { client_id, addr, payload, .. } => {
                 send_to(&self.socket, &mut self.traffic, addr, payload);
                 self.peers.insert(addr, Peer { link: LinkId(client_id), allowance: Allowance::new(now), refused: 0 });
+                self.shield.on_peers_changed();
                 take(Incoming::Connected(LinkId(client_id)));
             }
             ServerResult::ClientDisconnected { client_id, addr, payload } => {
@@ -346,6 +354,7 @@ impl Lane {
     /// The link of this address has ended; what it had sent before may still arrive.
     fn forget(&mut self, address: SocketAddr) {
         self.peers.remove(&address);
+        self.shield.on_peers_changed();
         if self.former.len() < LINKS_PER_LANE {
             self.former.insert(address, self.updated);
         }

@@ -73,7 +73,7 @@ fn from_outside(attempt: &mut Try<'_>) -> Result<Outcome, AttackError> {
     let server = attempt.target.udp_address(&attempt.target.join(&format!("{}-outside", attempt.attacker))?)?;
     let socket = udp_socket(1000 + attempt.attacker, server)?;
     let mut junk = Junk::new(attempt.seed());
-    let datagrams: Vec<Vec<u8>> = (0..64).map(|_| junk.datagram()).collect();
+    let datagrams: Vec<Vec<u8>> = (0..64).map(|_| junk.like_a_player()).collect();
     // All attackers together.
     let mut rate = Rate::new(OUTSIDE_PER_S / u64::from(attempt.attackers));
     let (mut sent, mut answers) = (Carried::default(), 0);

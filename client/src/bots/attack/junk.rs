@@ -61,6 +61,16 @@ impl Junk {
         bytes
     }
 
+    /// A datagram that looks like a connected player's, or like nothing.
+    pub fn like_a_player(&mut self) -> Vec<u8> {
+        let mut bytes = self.bytes(120);
+        bytes.resize(bytes.len().max(30), 7);
+        if self.0.random() {
+            bytes[0] = 5 | self.0.random_range(1..=4) << 4;
+        }
+        bytes
+    }
+
     /// A payload as it would lie inside netcode or a frame.
     pub fn payload(&mut self) -> Vec<u8> {
         let mut bytes = self.bytes(1200);
