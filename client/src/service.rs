@@ -9,12 +9,13 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use astro_shared::api::{ErrorBody, MatchSummary, QuickplayRequest, TicketAnswer, Version, hex};
+use astro_shared::api::{ErrorBody, MatchSummary, QuickplayRequest, TicketAnswer, TicketRequest, Version, hex};
 use astro_shared::sim::rules::Ruleset;
 use astro_shared::sim::units::{MatchId, Seat};
 use astro_shared::wire::{self, websocket};
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
+use serde::Serialize;
 use serde::de::DeserializeOwned;
 use ureq::http::Response;
 use ureq::{Agent, Body};
@@ -67,6 +68,11 @@ impl ServiceError {
             ConnectError::Unreachable { url, reason } => ServiceError::Unreachable { server: url, reason },
             ConnectError::Address(_) => ServiceError::Unintelligible { path, reason: error.to_string() },
         }
+    }
+
+    /// Whether nothing is known about the answer, so that asking again is no pestering.
+    pub fn is_lost(&self) -> bool {
+        matches!(self, ServiceError::Unreachable { .. })
     }
 
     /// What the person who runs the bots can do about it.
@@ -145,7 +151,19 @@ impl Service {
     /// # Errors
     /// When the service has none to give, or speaks another wire.
     pub fn join(&self, request: &QuickplayRequest) -> Result<Joined, ServiceError> {
-        let path = "/v1/quickplay";
+        self.ticket("/v1/quickplay", request)
+    }
+
+    /// Takes a seat back that the secret belongs to.
+    ///
+    /// # Errors
+    /// When it is lost, or its match over, or the service speaks another wire.
+    pub fn rejoin(&self, match_id: MatchId, seat_secret: &str) -> Result<Joined, ServiceError> {
+        let request = TicketRequest { seat_secret: seat_secret.to_owned() };
+        self.ticket(&format!("/v1/matches/{match_id}/tickets"), &request)
+    }
+
+    fn ticket(&self, path: &str, request: &impl Serialize) -> Result<Joined, ServiceError> {
         let sent = self.agent.post(format!("{}{path}", self.base)).send_json(request);
         let ticket: TicketAnswer = json(path, self.check(path, sent)?)?;
         if ticket.fingerprint != hex(wire::fingerprint()) {

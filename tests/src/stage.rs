@@ -12,7 +12,7 @@ use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use astro_client::brain::Brain;
-use astro_client::session::{Ended, Link, Session, SessionEvent};
+use astro_client::session::{Ended, Link, Session, SessionEvent, Statistics};
 use astro_server::directory::Directory;
 use astro_server::host::crew::{Crew, Occupant};
 use astro_server::host::link::Links;
@@ -75,6 +75,8 @@ pub struct Stage {
     pub streams: MemoryNetwork,
     pub directory: Arc<Directory>,
     status: Arc<ShardStatus>,
+    /// What players counted before they came back.
+    past: Statistics,
     recorded: mpsc::Receiver<Command>,
     spool: Spool,
     folder: PathBuf,
@@ -113,6 +115,7 @@ impl Stage {
         let app = shard::build(parts, now);
         let (players, world) = (Vec::new(), SimPlugin::world());
         let (matches, links, condition) = (0, 0, None);
+        let past = Statistics::default();
         Stage {
             app,
             now,
@@ -122,6 +125,7 @@ impl Stage {
             streams,
             directory,
             status,
+            past,
             recorded,
             spool,
             folder,
@@ -257,7 +261,7 @@ impl Stage {
         let wire = self.wire(network);
         wire.connect(link);
         let player = &mut self.players[player.0];
-        player.session.rejoin(Link::Bare, self.now);
+        self.past.add(&player.session.rejoin(Link::Bare, self.now));
         (player.link, player.wire, player.cut, player.frozen) = (link, wire, false, false);
         player.events.clear();
         Ok(())
@@ -542,7 +546,8 @@ impl Stage {
 
     /// State hashes that did not agree, over all players.
     pub fn mismatches(&self) -> u64 {
-        self.players.iter().map(|player| player.session.statistics().state_mismatches).sum()
+        let present = self.players.iter().map(|player| player.session.statistics().state_mismatches);
+        present.sum::<u64>() + self.past.state_mismatches
     }
 }
 

@@ -3,6 +3,7 @@
 //! The shard's real `App` and real sessions over conditioned links, in virtual time; then the real program.
 
 use std::collections::HashMap;
+use std::process::Command;
 use std::sync::Arc;
 
 use astro_client::session::SessionEvent;
@@ -283,5 +284,29 @@ fn a_seat_wanders_between_udp_and_websocket_of_the_real_server_whatever_becomes_
     assert_eq!(service.metric("astro_links{"), 2.0);
     for session in [ada.session(), &grace.session] {
         assert!(session.statistics().state_mismatches == 0 && !session.is_closed());
+    }
+}
+
+#[test]
+fn bots_on_a_bad_network_that_lose_their_connections_get_every_seat_back() {
+    let service = Service::start("rejoin-bots", &["--load-test"]);
+    let bots = std::env::var("ASTRO_BOTS").expect("ASTRO_BOTS names the bots program: use tests/run");
+    let file = service.folder.join("report.json");
+    let bad = "--rtt-ms 40 --jitter-ms 10 --loss 3 --burst 2:4 --duplicate 2 --reorder 2 --rate-kbit 60";
+    let out = Command::new(bots)
+        .args(["--server", &service.http, "--matches", "4", "--seconds", "4", "--transport", "mixed", "--rejoin", "4"])
+        .args(bad.split(' '))
+        .args(["--json".as_ref(), file.as_os_str()])
+        .output()
+        .expect("the bots run");
+    assert!(out.status.success(), "{}{}", String::from_utf8_lossy(&out.stdout), String::from_utf8_lossy(&out.stderr));
+    let report: serde_json::Value = serde_json::from_slice(&std::fs::read(file).expect("a report")).expect("JSON");
+    let number =
+        |path: &str| report.pointer(path).and_then(serde_json::Value::as_u64).unwrap_or_else(|| panic!("{path}"));
+    assert_eq!((number("/rejoins/refused"), number("/state_mismatches")), (0, 0), "{report:#}");
+    assert!(number("/rejoins/won") >= 10 && number("/rejoins/told_what_they_missed") >= 8, "{report:#}");
+    for (name, count) in report["network_faults"].as_object().expect("faults") {
+        // The one thing that 60 kbit/s are enough for.
+        assert!(count.as_u64() > Some(0) || name == "overflowed", "{name}: {report:#}");
     }
 }

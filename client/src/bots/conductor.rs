@@ -20,10 +20,11 @@ use super::joins::{Joins, Next};
 use super::ledger::{Ledger, Reached};
 use super::metrics::Page;
 use super::options::Options;
+use super::outages::RejoinReport;
 use super::progress::Progress;
 use super::report::{BUSY_SHARE_MAX, Quantiles, Rates, Report, TransportReport, rounded};
 use super::window::{Counted, Measured, Reading};
-use super::workers::{Boarding, Done, Job, JoinJob, WORKERS, Workers};
+use super::workers::{Boarding, Done, Job, JoinJob, ReturnJob, WORKERS, Workers};
 use crate::net::Transport;
 use crate::service::{Service, ServiceError};
 
@@ -37,6 +38,9 @@ const FILL_WITHIN: Duration = Duration::from_secs(60);
 const LEAVE_WITHIN: Duration = Duration::from_millis(1500);
 /// How soon an unconfirmed result is asked for again.
 const CONFIRM_EVERY: Duration = Duration::from_millis(500);
+/// A request for a seat held before that gets no answer, or one to wait, is repeated so often.
+const RETURN_ATTEMPTS: u32 = 5;
+const RETURN_RETRY: Duration = Duration::from_millis(500);
 /// A reading of the metrics that takes longer is given up.
 const SCRAPE_WITHIN: Duration = Duration::from_secs(10);
 
@@ -138,7 +142,7 @@ struct Conductor<'o> {
     fleet: Fleet,
     ledger: Ledger,
     joins: Joins,
-    /// Results to ask for again: when, and how. As many as there are matches at most.
+    /// Results and seats to ask for again: when, and how. As many as there are matches and bots at most.
     later: Vec<(Duration, Job)>,
     bots: u64,
     opening: Option<Reading>,
@@ -156,7 +160,7 @@ impl<'o> Conductor<'o> {
             stage: Stage::Filling { until: FILL_WITHIN },
             interrupted: false,
             workers,
-            fleet: Fleet::new(options.snapshots),
+            fleet: Fleet::new(options),
             ledger: Ledger::default(),
             later: Vec::new(),
             bots: 0,
@@ -192,10 +196,14 @@ impl<'o> Conductor<'o> {
     fn play_slot(&mut self, phase: u32) -> Result<(), ServiceError> {
         let now = self.now();
         self.fleet.receive(now);
-        let ledger = &mut self.ledger;
+        let (ledger, workers, transport) = (&mut self.ledger, &self.workers, self.options.transport);
         self.fleet.drive(phase, now, |event| match event {
             FleetEvent::Welcomed { number } => ledger.on_welcomed(number),
             FleetEvent::Result { number, result } => ledger.on_result(number, &result),
+            FleetEvent::Lost(lost) => {
+                let transport = transport.after(lost.transport);
+                workers.give(Job::Return(ReturnJob { lost, transport, attempt: 1 }));
+            }
             FleetEvent::Closed { number, reached } => ledger.on_closed(number, reached),
         });
         while let Some(done) = self.workers.poll() {
@@ -241,6 +249,7 @@ impl<'o> Conductor<'o> {
         match done {
             Done::Joined { job, asked, result: Ok(boarding) } => self.on_joined(&job, asked, boarding, now),
             Done::Joined { job, result: Err(error), .. } => self.on_join_refused(job, error, now)?,
+            Done::Returned { job, asked, result } => self.on_returned(job, asked, result, now),
             Done::Confirmed { index, result: Ok(Some(summary)), .. } => _ = self.ledger.on_stored(index, &summary),
             Done::Confirmed { job, .. } => self.later.push((now + CONFIRM_EVERY, job)),
             Done::Scraped { at, result } => {
@@ -262,6 +271,29 @@ impl<'o> Conductor<'o> {
             self.joins.failed += 1;
             self.ledger.on_closed(number, Reached::default());
         }
+    }
+
+    /// Puts a bot back into its seat, or asks again when that may help.
+    fn on_returned(&mut self, job: ReturnJob, asked: Instant, result: Result<Boarding, ServiceError>, now: Duration) {
+        let asked = asked.saturating_duration_since(self.began);
+        if matches!(result, Err(ServiceError::Refused { status: 404, .. })) {
+            return self.fleet.give_up(&job.lost, true);
+        }
+        let error = match result {
+            Ok(boarding) => match self.fleet.come_back(&job.lost, boarding, asked, now) {
+                Ok(()) => return,
+                Err(error) => error.to_string(),
+            },
+            Err(error) => match error.retry_after().or_else(|| error.is_lost().then_some(RETURN_RETRY)) {
+                Some(wait) if job.attempt < RETURN_ATTEMPTS && !self.interrupted => {
+                    let again = ReturnJob { attempt: job.attempt + 1, ..job };
+                    return self.later.push((now + wait, Job::Return(again)));
+                }
+                _ => error.to_string(),
+            },
+        };
+        self.progress.complain(&error);
+        self.fleet.give_up(&job.lost, false);
     }
 
     /// Tries again when that may help. The very first refusal ends the run: nothing is gained by hammering.
@@ -398,6 +430,8 @@ impl<'o> Conductor<'o> {
             input_to_ack_ms: Quantiles::of(&statistics.input_to_ack),
             snapshot_age_ms: Quantiles::of(&statistics.snapshot_age),
             inputs_late_share: (reports > 0).then(|| rounded(statistics.margins_late as f64 / reports as f64, 5)),
+            rejoins: (self.options.rejoin > 0).then(|| RejoinReport::of(self.fleet.rejoins())),
+            network_faults: self.fleet.faults().map(|faults| faults.each().collect()),
             transports: self.transport_reports(window),
             state_mismatches: whole.statistics.state_mismatches,
             datagrams_refused: whole.statistics.datagrams_refused,

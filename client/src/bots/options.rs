@@ -13,6 +13,7 @@ use clap::{Parser, ValueEnum};
 use ureq::http::Uri;
 
 use super::attack::{ATTACKERS_MAX, Profile};
+use super::network::NetworkOptions;
 use crate::net::Transport;
 
 /// Plays matches against a server with real clients, and reports what they met.
@@ -77,6 +78,14 @@ pub struct Options {
     #[arg(long, value_enum, default_value_t = Carriers::Udp)]
     pub transport: Carriers,
 
+    /// Each bot loses its connection about N times in 25 s (cut, silence, new port) and comes back with its seat's secret;
+    /// with --transport mixed, over the other transport
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = RangedU64ValueParser::<u32>::new().range(0..=50))]
+    pub rejoin: u32,
+
+    #[command(flatten)]
+    pub network: NetworkOptions,
+
     /// Attack instead of playing, to test a server of your own on this machine; see --attackers and --seconds
     #[arg(long, value_enum, value_name = "PROFILE")]
     pub profile: Option<Profile>,
@@ -101,6 +110,15 @@ impl Carriers {
             Carriers::Udp => Transport::Udp,
             Carriers::Ws => Transport::WebSocket,
             Carriers::Mixed => Transport::ALL[usize::from(seat) % Transport::ALL.len()],
+        }
+    }
+
+    /// For a bot that comes back after it was on `former`.
+    pub fn after(self, former: Transport) -> Transport {
+        match (self, former) {
+            (Carriers::Mixed, Transport::Udp) => Transport::WebSocket,
+            (Carriers::Mixed, Transport::WebSocket) => Transport::Udp,
+            _ => former,
         }
     }
 }
@@ -181,6 +199,8 @@ mod tests {
         assert_eq!(carriers(""), [udp; 4]);
         assert_eq!(carriers("--transport ws"), [ws; 4]);
         assert_eq!(carriers("--transport mixed"), [udp, ws, udp, ws]);
+        assert_eq!((Carriers::Mixed.after(udp), Carriers::Mixed.after(ws)), (ws, udp));
+        assert_eq!((Carriers::Udp.after(udp), Carriers::Ws.after(ws)), (udp, ws));
     }
 
     #[test]
@@ -191,6 +211,8 @@ mod tests {
         assert!(read("--snapshots 20").unwrap_err().contains("must be 15, 30 or 60"));
         assert!(read("--attackers 2").unwrap_err().contains("--profile"));
         assert!(read("--profile flood --attackers 17").unwrap_err().contains("17 is not in 1..=16"));
+        assert!(read("--rejoin 51").unwrap_err().contains("51 is not in 0..=50"));
+        assert!(read("--loss 101").unwrap_err().contains("must be 0 to 100"));
         assert!(read("--help").unwrap_err().contains("Exit code"));
         assert_eq!(read("--server http://[::1]:80/").unwrap().server, "http://[::1]:80");
     }

@@ -13,6 +13,7 @@ use serde::Serialize;
 use super::fleet::Tally;
 use super::joins::Refusal;
 use super::metrics::ServerReport;
+use super::outages::RejoinReport;
 use super::window::Counted;
 use crate::net::Transport;
 use crate::session::Histogram;
@@ -50,6 +51,10 @@ pub struct Report {
     pub snapshot_age_ms: Quantiles,
     /// Share of snapshots that reported inputs as too late.
     pub inputs_late_share: Option<f64>,
+    /// Bots that lost their connection and came back; null when none was meant to.
+    pub rejoins: Option<RejoinReport>,
+    /// What the bots' bad network did to packets, by kind; null when there was none.
+    pub network_faults: Option<BTreeMap<&'static str, u64>>,
     /// By what the bots connected over.
     pub transports: BTreeMap<&'static str, TransportReport>,
     /// Of the whole run.
@@ -245,6 +250,19 @@ impl Report {
         let (p50, p99) = (figure(self.input_to_ack_ms.p50, 1), figure(self.input_to_ack_ms.p99, 1));
         let late = figure(self.inputs_late_share.map(|share| share * 100.0), 2);
         writeln!(f, "input→ack   p50 {p50} ms   p99 {p99} ms   {late} % of reports late")?;
+        if let Some(RejoinReport { asked, won, refused, too_late, told_what_they_missed, ms }) = self.rejoins {
+            let (p50, p99) = (figure(ms.p50, 1), figure(ms.p99, 1));
+            writeln!(
+                f,
+                "rejoins     {asked} asked   {won} won   {refused} refused   {too_late} too late   {told_what_they_missed} told what they missed   \
+                 p50 {p50} ms   p99 {p99} ms"
+            )?;
+        }
+        if let Some(faults) = &self.network_faults {
+            let happened = faults.iter().filter(|(_, count)| **count > 0);
+            let happened: Vec<String> = happened.map(|(name, count)| format!("{name} {count}")).collect();
+            writeln!(f, "network     {}", happened.join("   "))?;
+        }
         let reasons: Vec<String> = self.disconnects.iter().map(|(reason, count)| format!("{reason} {count}")).collect();
         let reasons = if reasons.is_empty() { "none".into() } else { reasons.join("   ") };
         writeln!(f, "disconnects {reasons}")?;
@@ -327,6 +345,8 @@ pub(super) mod tests {
             input_to_ack_ms: Quantiles::default(),
             snapshot_age_ms: Quantiles { p50: Some(1.5), p99: Some(17.0) },
             inputs_late_share: None,
+            rejoins: None,
+            network_faults: None,
             transports: BTreeMap::from([("udp", transport)]),
             state_mismatches: 0,
             datagrams_refused: 0,

@@ -12,6 +12,7 @@ use std::time::Instant;
 use astro_shared::api::{MatchSummary, QuickplayRequest};
 use astro_shared::sim::units::MatchId;
 
+use super::fleet::LostSeat;
 use crate::net::Transport;
 use crate::net::websocket::ClientWebSocket;
 use crate::service::{Joined, Service, ServiceError};
@@ -23,6 +24,7 @@ pub const WORKERS: usize = 16;
 #[derive(Clone, Debug)]
 pub enum Job {
     Join(JoinJob),
+    Return(ReturnJob),
     /// Whether the result of the match with number `index` is stored.
     Confirm {
         index: usize,
@@ -45,6 +47,15 @@ pub struct JoinJob {
     pub attempt: u32,
 }
 
+/// A seat to ask for again.
+#[derive(Clone, Debug)]
+pub struct ReturnJob {
+    pub lost: LostSeat,
+    pub transport: Transport,
+    /// Counts from 1.
+    pub attempt: u32,
+}
+
 /// A seat won, and the connection to it where that is more than a ticket.
 pub struct Boarding {
     pub joined: Joined,
@@ -56,6 +67,11 @@ pub enum Done {
     /// `asked` is when the request began.
     Joined {
         job: JoinJob,
+        asked: Instant,
+        result: Result<Boarding, ServiceError>,
+    },
+    Returned {
+        job: ReturnJob,
         asked: Instant,
         result: Result<Boarding, ServiceError>,
     },
@@ -109,10 +125,9 @@ fn work(service: &Service, todo: &Mutex<Receiver<Job>>, finished: &Sender<Done>)
     }
 }
 
-/// Wins a seat and, over WebSocket, connects to it: that blocks, and must not stall the thread that flies.
-fn join(service: &Service, job: &JoinJob) -> Result<Boarding, ServiceError> {
-    let joined = service.join(&job.request)?;
-    let websocket = match job.transport {
+/// Over WebSocket, connects to a seat that was won: that blocks, and must not stall the thread that flies.
+fn connect(joined: Joined, transport: Transport) -> Result<Boarding, ServiceError> {
+    let websocket = match transport {
         Transport::Udp => None,
         Transport::WebSocket => {
             Some(Box::new(ClientWebSocket::connect(&joined.websocket).map_err(ServiceError::from_websocket)?))
@@ -125,8 +140,13 @@ fn carry_out(service: &Service, job: Job) -> Done {
     let asked = Instant::now();
     match job {
         Job::Join(job) => {
-            let result = join(service, &job);
+            let result = service.join(&job.request).and_then(|joined| connect(joined, job.transport));
             Done::Joined { job, asked, result }
+        }
+        Job::Return(job) => {
+            let seat = service.rejoin(job.lost.match_id, &job.lost.seat_secret);
+            let result = seat.and_then(|joined| connect(joined, job.transport));
+            Done::Returned { job, asked, result }
         }
         Job::Confirm { index, id } => {
             let result = service.match_summary(id);

@@ -145,8 +145,9 @@ impl Session {
     }
 
     /// Begins again over a new link to the same seat, which the seat's secret has bought. What was known stays: rules, view,
-    /// roster, result, statistics. The server ends the former link, sends a full snapshot first, and tells what was missed.
-    pub fn rejoin(&mut self, link: Link, now: Duration) {
+    /// roster, result. The server ends the former link, sends a full snapshot first, and tells what was missed. Returns what
+    /// was counted on the former link; counting begins anew.
+    pub fn rejoin(&mut self, link: Link, now: Duration) -> Statistics {
         let fresh = Session::new(link, self.snapshots_per_s, now);
         let former = std::mem::replace(self, fresh);
         self.former = former.welcome.or(former.former);
@@ -154,7 +155,7 @@ impl Session {
         self.replica = former.replica;
         self.roster = former.roster;
         self.result = former.result;
-        self.statistics = former.statistics;
+        former.statistics
     }
 
     /// Gives the match's rules, before or after `Welcome`; snapshots are asked for when both are there.

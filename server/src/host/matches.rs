@@ -516,7 +516,8 @@ fn next_stage(hosted: &mut Hosted, crew: &mut Crew, round: &Round, now: Duration
             hosted.stage = Stage::Over { close_at: now + DEMO_PAUSE };
         }
         Stage::Over { close_at } => {
-            let unwatched = crew.seats.iter().all(|seat| seat.link.is_none());
+            // Whoever has lost the connection may yet come back to hear the result.
+            let unwatched = crew.players() == 0 && crew.seats.iter().all(|seat| seat.link.is_none());
             if hosted.order.demo {
                 let match_id = MatchId(uuid::Uuid::now_v7().as_u128());
                 let again = MatchOrder { match_id, ..hosted.order.clone() };

@@ -277,12 +277,13 @@ impl Stage {
     }
 
     /// Both ends begin a new connection; what is under way on the old one is gone.
-    pub fn rejoin(&mut self) {
-        self.session.rejoin(Link::Bare, self.now);
+    pub fn rejoin(&mut self) -> Statistics {
+        let former = self.session.rejoin(Link::Bare, self.now);
         self.server.reconnect();
         (self.up.under_way, self.down.under_way) = Default::default();
         self.server_speaks = true;
         self.events.clear();
+        former
     }
 
     pub fn play(&mut self, ticks: u32) {

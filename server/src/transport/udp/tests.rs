@@ -174,3 +174,47 @@ fn a_genuine_request_overheard_and_sent_from_elsewhere_takes_no_place() {
     assert_eq!(lane.traffic.sent_datagrams, 1, "only the first address is answered");
     assert_eq!(format!("{:?}", lane.netcode).matches("PendingResponse").count(), 1);
 }
+
+const KEEP_ALIVE: u8 = 4;
+
+impl Guest {
+    /// Takes in what has come, but for one kind that is lost; how many keep-alives there were.
+    fn receive_without(&mut self, lost: Option<u8>) -> usize {
+        let (mut keep_alives, mut buffer) = (0, [0; 2048]);
+        while let Ok((length, _)) = self.socket.recv_from(&mut buffer) {
+            let kind = buffer[0] & 0x0f;
+            keep_alives += usize::from(kind == KEEP_ALIVE);
+            if lost != Some(kind) {
+                self.netcode.process_packet(&mut buffer[..length]);
+            }
+        }
+        keep_alives
+    }
+}
+
+/// Broken by leaving the repeated keep-alive to stock code, which sends none while payloads flow.
+#[test]
+fn a_client_that_lost_the_last_step_of_the_handshake_gets_it_again_until_it_has_it() {
+    let mut transport = transport(1);
+    let mut guest = Guest::invite(&mut transport, 0, 1);
+    let (mut now, mut connected, mut keep_alives) = (NOW, false, 0);
+    for tick in 0..90 {
+        now += TICK;
+        transport.receive(now, &mut |incoming| connected |= incoming == Incoming::Connected(LinkId(1)));
+        if connected {
+            transport.send(guest.link, b"a snapshot");
+        }
+        keep_alives += guest.receive_without((tick < 60).then_some(KEEP_ALIVE));
+        assert!(tick >= 60 || !guest.netcode.is_connected());
+        guest.drive();
+    }
+    assert!(connected && guest.netcode.is_connected());
+    assert!((3..12).contains(&keep_alives), "{keep_alives} in one and a half seconds");
+    // From its first payload on it gets no more of them: a stranger in its name could ask for ever.
+    let (to, datagram) = guest.netcode.generate_payload_packet(b"here").unwrap();
+    guest.socket.send_to(datagram, to).unwrap();
+    transport.receive(now, &mut |_| {});
+    guest.socket.send_to(&[3; RESPONSE_BYTES], to).unwrap();
+    transport.receive(now, &mut |_| {});
+    assert_eq!(guest.receive_without(None), 0);
+}
