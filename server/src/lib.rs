@@ -17,4 +17,5 @@ pub mod replay_command;
 pub mod shutdown;
 pub mod store;
 pub mod telemetry;
+pub mod top;
 pub mod transport;

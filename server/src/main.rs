@@ -32,7 +32,8 @@ use astro_server::priority;
 use astro_server::replay_command;
 use astro_server::shutdown::{Shutdown, Signals};
 use astro_server::store::{Store, StoreError};
-use astro_server::telemetry::{Build, Metrics, SpoolState, start_logging};
+use astro_server::telemetry::{self, Build, Metrics, SpoolState, Traces, start_logging};
+use astro_server::top;
 use astro_shared::sim::SIM_VERSION;
 use clap::Parser;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
@@ -82,34 +83,59 @@ enum StartError {
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    start_logging();
     let done = match arguments.command {
-        Some(Subcommands::Replay { command: ReplayCommand::Verify { files } }) => {
-            return replay_command::verify(&files);
+        Some(command) => {
+            let _log = start_logging(None);
+            carry_out(command)
         }
-        Some(Subcommands::Replay { command: ReplayCommand::Show { file } }) => return replay_command::show(&file),
-        Some(Subcommands::Replay { command: ReplayCommand::Capsule { file } }) => {
-            return replay_command::capsule(&file);
-        }
-        Some(Subcommands::Migrate { config, data }) => {
-            let flags = Flags(data.map(|data| ("data".to_owned(), data)).into_iter().collect());
-            settings(config.as_deref(), flags).and_then(|loaded| run(|_| migrate(loaded.config.data)))
-        }
-        None => settings(arguments.config.as_deref(), arguments.flags).and_then(|loaded| {
-            if arguments.print_config {
-                say(loaded.print().trim_end());
-            }
-            loaded.config.check()?;
-            if arguments.print_config { Ok(()) } else { run(|runtime| serve(loaded.config, runtime)) }
-        }),
+        None => start(arguments),
     };
-    match done {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("astro-server: {error}");
-            error.exit_code()
+    done.unwrap_or_else(|error| {
+        eprintln!("astro-server: {error}");
+        error.exit_code()
+    })
+}
+
+/// Everything that is not serving.
+fn carry_out(command: Subcommands) -> Result<ExitCode, StartError> {
+    Ok(match command {
+        Subcommands::Replay { command: ReplayCommand::Verify { files } } => replay_command::verify(&files),
+        Subcommands::Replay { command: ReplayCommand::Show { file } } => replay_command::show(&file),
+        Subcommands::Replay { command: ReplayCommand::Capsule { file } } => replay_command::capsule(&file),
+        Subcommands::Migrate { config, data } => {
+            let flags = Flags(data.map(|data| ("data".to_owned(), data)).into_iter().collect());
+            let loaded = settings(config.as_deref(), flags)?;
+            run(|_| migrate(loaded.config.data))?;
+            ExitCode::SUCCESS
         }
+        Subcommands::Top(options) => top::run(&options),
+        Subcommands::Metrics => {
+            say(telemetry::table::markdown().trim_end());
+            ExitCode::SUCCESS
+        }
+    })
+}
+
+/// Serves, when the settings allow it and nobody only wants to see them.
+fn start(arguments: Arguments) -> Result<ExitCode, StartError> {
+    let traces = Traces::from_environment(|name| std::env::var(name).ok());
+    let _log = start_logging(traces.as_ref().ok().and_then(Option::as_ref));
+    let traces = traces.unwrap_or_else(|error| {
+        warn!(%error, "no traces are exported");
+        None
+    });
+    let loaded = settings(arguments.config.as_deref(), arguments.flags)?;
+    if arguments.print_config {
+        say(loaded.print().trim_end());
     }
+    loaded.config.check()?;
+    if !arguments.print_config {
+        run(|runtime| serve(loaded.config, runtime))?;
+    }
+    if let Some(traces) = traces {
+        traces.finish();
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
 impl StartError {

@@ -1,4 +1,4 @@
-//! What operators see: logs and metrics.
+//! What operators see: logs, metrics and traces.
 //!
 //! In: counts and times from shards, spool and service. Out: log lines on stderr, and `/metrics` as OpenMetrics text.
 //! *Invariant:* what a shard pays per tick is some dozens of relaxed atomics, well under a microsecond; nothing slow.
@@ -8,9 +8,11 @@
 mod declare;
 mod histogram;
 mod logs;
+mod outlet;
 mod shard;
 pub mod table;
 mod ticks;
+pub mod traces;
 
 use std::sync::atomic::Ordering;
 use std::sync::{Mutex, OnceLock, PoisonError};
@@ -30,6 +32,7 @@ use histogram::{Histogram, RequestTime};
 pub use histogram::{RoundTripTicks, SnapshotBytes, Tally};
 pub use logs::{LineLimit, STRANGER_LINES_PER_S, STRANGERS, start_logging, stranger_line};
 pub use shard::{LateCause, MatchCounts, MatchState, Network, PAUSE, Queue, ShardMetrics};
+pub use traces::{Traces, TracesError};
 
 /// A shard that has not begun a tick for this long is stuck: 60 periods. Three periods (50 ms), which is when players
 /// begin to feel it, would restart a server over one slow disk or a moved machine, and with it every match.
@@ -112,6 +115,8 @@ process_metrics! {
     load_test: Gauge,
     /// Log lines not written because strangers caused too many.
     log_lines_suppressed: Counter,
+    /// Log lines lost because whoever reads them does not keep up.
+    log_lines_lost: Counter,
 }
 
 /// What the spool says about itself when asked.
@@ -243,6 +248,7 @@ impl Metrics {
         self.process.process_resident_memory_bytes.set(resident_bytes().unwrap_or(0));
         let open = std::fs::read_dir("/proc/self/fd").map_or(0, |entries| entries.count() as i64);
         self.process.process_open_fds.set(open);
+        self.process.log_lines_lost.inner().store(outlet::lost_ever(), Ordering::Relaxed);
         self.process.log_lines_suppressed.inner().store(STRANGERS.suppressed_ever(), Ordering::Relaxed);
         if let Some(state) = self.spool.get().map(|probe| probe()) {
             self.process.spool_depth.set(state.depth as i64);

@@ -8,6 +8,7 @@
 pub mod api;
 pub mod assets;
 pub mod link;
+pub mod openmetrics;
 pub mod replay;
 pub mod sim;
 pub mod wire;

@@ -27,8 +27,10 @@ use nix::unistd::Pid;
 pub fn program(folder: &Path) -> Command {
     let program = std::env::var("ASTRO_SERVER").expect("ASTRO_SERVER names the server program: use tests/run");
     let mut command = Command::new(program);
-    let settings =
-        std::env::vars_os().map(|(name, _)| name).filter(|name| name.to_string_lossy().starts_with("ASTRO_"));
+    let settings = std::env::vars_os().map(|(name, _)| name).filter(|name| {
+        let name = name.to_string_lossy();
+        name.starts_with("ASTRO_") || name.starts_with("OTEL_") || name == "RUST_LOG"
+    });
     settings.for_each(|name| _ = command.env_remove(name));
     command.current_dir(folder);
     command

@@ -118,7 +118,7 @@ const MODULES: &[(&str, &str, &[&str])] = &[
     ("server", "store", &["hosts", "records", "store"]),
     ("server", "directory", &["directory", "hosts"]),
     // It holds the limits of those who own them; nobody but the program itself knows it.
-    ("server", "config", &["api", "config", "host", "transport"]),
+    ("server", "config", &["api", "config", "host", "top", "transport"]),
     ("client", "net", &["net"]),
     ("client", "session", &["session"]),
     ("client", "brain", &["brain", "session"]),
@@ -179,6 +179,10 @@ const ONLY_IN: &[(&str, &[&str])] = &[
     ("bevy_renet", &["server/src/host/", "tests/"]),
     ("toml", &["server/src/config/", "tests/"]),
     ("prometheus_client", &["server/src/telemetry", "tests/"]),
+    ("opentelemetry", &["server/src/telemetry/"]),
+    ("opentelemetry_sdk", &["server/src/telemetry/"]),
+    ("opentelemetry_otlp", &["server/src/telemetry/"]),
+    ("ureq", &["server/src/telemetry/", "server/src/top/", "client/src/", "tests/"]),
     ("quinn_udp", &["server/src/transport/", "client/src/net/", "tests/"]),
 ];
 

@@ -12,13 +12,13 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use astro_shared::api::QuickplayRequest;
+use astro_shared::openmetrics::Page;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::time::ClockId;
 
 use super::fleet::{Fleet, FleetEvent, PHASES};
 use super::joins::{Joins, Next};
 use super::ledger::{Ledger, Reached};
-use super::metrics::Page;
 use super::options::Options;
 use super::outages::RejoinReport;
 use super::progress::Progress;

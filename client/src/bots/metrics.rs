@@ -4,8 +4,7 @@
 //! *Invariant:* a metric that is missing is an error that names it, never a zero that looks like a good figure.
 //! Start reading at [`ServerReport::between`].
 
-use std::collections::{BTreeMap, HashMap};
-
+use astro_shared::openmetrics::{Buckets, Page};
 use serde::Serialize;
 
 use super::report::rounded;
@@ -14,14 +13,6 @@ use super::report::rounded;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the server's metrics page has no `{0}`")]
 pub struct Missing(pub &'static str);
-
-/// One reading: every sample by name, each with its labels.
-#[derive(Clone, Debug, Default)]
-pub struct Page {
-    samples: HashMap<String, Vec<(Labels, f64)>>,
-}
-
-type Labels = Vec<(String, String)>;
 
 /// What the server did over a window.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -51,81 +42,9 @@ pub struct TickTimes {
     pub max: f64,
 }
 
-impl Page {
-    /// Reads a page; lines that are no samples are skipped.
-    pub fn parse(text: &str) -> Page {
-        let mut page = Page::default();
-        for line in text.lines().filter(|line| !line.starts_with('#')) {
-            if let Some((name, labels, value)) = parse_sample(line) {
-                page.samples.entry(name.to_owned()).or_default().push((labels, value));
-            }
-        }
-        page
-    }
-
-    fn samples(&self, name: &'static str) -> Result<&[(Labels, f64)], Missing> {
-        self.samples.get(name).map(Vec::as_slice).ok_or(Missing(name))
-    }
-
-    /// Over all labels.
-    fn sum(&self, name: &'static str) -> Result<f64, Missing> {
-        Ok(self.samples(name)?.iter().map(|(_, value)| value).sum())
-    }
-
-    fn by_label(&self, name: &'static str, label: &str) -> Result<BTreeMap<String, f64>, Missing> {
-        let samples = self.samples(name)?.iter();
-        Ok(samples.filter_map(|(labels, value)| Some((label_of(labels, label)?.to_owned(), *value))).collect())
-    }
-
-    /// Upper bounds in seconds with counts at or below, over all other labels, in ascending order.
-    fn buckets(&self, name: &'static str) -> Result<Vec<(f64, f64)>, Missing> {
-        let mut buckets: Vec<(f64, f64)> = Vec::new();
-        for (labels, count) in self.samples(name)? {
-            let bound = label_of(labels, "le").and_then(parse_number).ok_or(Missing(name))?;
-            match buckets.iter_mut().find(|(known, _)| *known == bound) {
-                Some((_, sum)) => *sum += count,
-                None => buckets.push((bound, *count)),
-            }
-        }
-        buckets.sort_by(|a, b| a.0.total_cmp(&b.0));
-        Ok(buckets)
-    }
-}
-
-/// `name{label="value",…} number`, a timestamp behind it ignored.
-fn parse_sample(line: &str) -> Option<(&str, Labels, f64)> {
-    let name_end = line.find(['{', ' '])?;
-    let (name, mut rest) = line.split_at(name_end);
-    let mut labels = Vec::new();
-    if let Some(inside) = rest.strip_prefix('{') {
-        rest = inside;
-        while !rest.starts_with('}') {
-            let (label, after) = rest.split_once("=\"")?;
-            let end = closing_quote(after)?;
-            labels.push((label.to_owned(), after[..end].to_owned()));
-            rest = after[end + 1..].trim_start_matches(',');
-        }
-        rest = &rest[1..];
-    }
-    Some((name, labels, parse_number(rest.split_whitespace().next()?)?))
-}
-
-/// The first quote that no backslash stands before.
-fn closing_quote(text: &str) -> Option<usize> {
-    let mut escaped = false;
-    text.char_indices().find_map(|(at, c)| {
-        let found = (c == '"' && !escaped).then_some(at);
-        escaped = c == '\\' && !escaped;
-        found
-    })
-}
-
-fn parse_number(text: &str) -> Option<f64> {
-    if text == "+Inf" { Some(f64::INFINITY) } else { text.parse().ok() }
-}
-
-fn label_of<'a>(labels: &'a Labels, name: &str) -> Option<&'a str> {
-    labels.iter().find(|(label, _)| label == name).map(|(_, value)| value.as_str())
+/// A metric that must be there.
+fn needed<T>(name: &'static str, found: Option<T>) -> Result<T, Missing> {
+    found.ok_or(Missing(name))
 }
 
 impl ServerReport {
@@ -134,27 +53,19 @@ impl ServerReport {
     /// # Errors
     /// The first metric that is missing.
     pub fn between(before: &Page, after: &Page, seconds: f64, client_seconds: f64) -> Result<ServerReport, Missing> {
-        let change = |name| Ok(after.sum(name)? - before.sum(name)?);
+        let change = |name| Ok(needed(name, after.sum(name, &[]))? - needed(name, before.sum(name, &[]))?);
         let rate = |name| change(name).map(|count: f64| rounded(count / seconds, 1));
-        let shards_before = before.by_label("astro_ticks_total", "shard")?;
-        let shards_after = after.by_label("astro_ticks_total", "shard")?;
-        let rates = shards_after.iter().map(|(shard, ticks)| {
-            let earlier = shards_before.get(shard).copied().unwrap_or(0.0);
-            (ticks - earlier) / seconds
+        let shards = after.values("astro_ticks_total", "shard");
+        let rates = shards.iter().map(|shard| {
+            let played = |page: &Page| page.sum("astro_ticks_total", &[("shard", shard)]).unwrap_or(0.0);
+            (played(after) - played(before)) / seconds
         });
+        let rss = "astro_process_resident_memory_bytes";
         let cpu_us = change("astro_process_cpu_seconds_total")? * 1e6;
         Ok(ServerReport {
             cpu_us_per_client_s: rounded(cpu_us / client_seconds.max(f64::MIN_POSITIVE), 1),
-            tick_wall_ms: TickTimes::between(
-                before.buckets("astro_tick_wall_seconds_bucket")?,
-                after.buckets("astro_tick_wall_seconds_bucket")?,
-                exact_max(after, "astro_tick_wall_seconds_max"),
-            ),
-            tick_cpu_ms: TickTimes::between(
-                before.buckets("astro_tick_cpu_seconds_bucket")?,
-                after.buckets("astro_tick_cpu_seconds_bucket")?,
-                exact_max(after, "astro_tick_cpu_seconds_max"),
-            ),
+            tick_wall_ms: TickTimes::between(before, after, "astro_tick_wall_seconds")?,
+            tick_cpu_ms: TickTimes::between(before, after, "astro_tick_cpu_seconds")?,
             ticks_per_s: rounded(rates.fold(f64::INFINITY, f64::min), 2),
             bytes_in_per_s: rate("astro_bytes_in_total")?,
             bytes_out_per_s: rate("astro_bytes_out_total")?,
@@ -162,47 +73,32 @@ impl ServerReport {
             datagrams_out_per_s: rate("astro_datagrams_out_total")?,
             late_ticks: change("astro_late_ticks_total")? as u64,
             skipped_ticks: change("astro_skipped_ticks_total")? as u64,
-            rss_bytes: after.sum("astro_process_resident_memory_bytes")? as u64,
-            shards: shards_after.len(),
+            rss_bytes: needed(rss, after.sum(rss, &[]))? as u64,
+            shards: shards.len(),
         })
     }
 }
 
 /// The server's exact maximum of the last minute, over all shards.
-fn exact_max(page: &Page, name: &'static str) -> Option<f64> {
-    let samples = page.samples(name).ok()?.iter().filter(|(labels, _)| label_of(labels, "window") == Some("60s"));
-    samples.map(|(_, value)| *value).reduce(f64::max)
+fn exact_max(page: &Page, name: &str) -> Option<f64> {
+    let name = format!("{name}_max");
+    let of_shard = |shard: &str| page.sum(&name, &[("window", "60s"), ("shard", shard)]);
+    page.values(&name, "shard").into_iter().filter_map(of_shard).reduce(f64::max)
 }
 
 impl TickTimes {
-    fn between(before: Vec<(f64, f64)>, after: Vec<(f64, f64)>, exact_max: Option<f64>) -> TickTimes {
-        let earlier = |bound: f64| before.iter().find(|(known, _)| *known == bound).map_or(0.0, |(_, count)| *count);
-        let buckets: Vec<(f64, f64)> = after.iter().map(|(bound, count)| (*bound, count - earlier(*bound))).collect();
+    fn between(before: &Page, after: &Page, name: &'static str) -> Result<TickTimes, Missing> {
+        let earlier = needed(name, before.buckets(name, &[]))?;
+        let buckets = needed(name, after.buckets(name, &[]))?.since(&earlier);
         let ms = |seconds: f64| rounded(seconds * 1e3, 3);
-        TickTimes {
-            p50: ms(quantile(&buckets, 0.50)),
-            p99: ms(quantile(&buckets, 0.99)),
-            max: ms(largest(&buckets, exact_max)),
-        }
+        let quantile = |quantile| ms(buckets.quantile(quantile).unwrap_or(0.0));
+        let max = ms(largest(&buckets, exact_max(after, name)));
+        Ok(TickTimes { p50: quantile(0.50), p99: quantile(0.99), max })
     }
-}
-
-/// Linear inside the bucket that the quantile falls into. `buckets` are cumulative.
-fn quantile(buckets: &[(f64, f64)], quantile: f64) -> f64 {
-    let rank = buckets.last().map_or(0.0, |(_, count)| count * quantile);
-    let (mut bound_below, mut count_below) = (0.0, 0.0);
-    for (bound, count) in buckets {
-        if *count >= rank && *count > count_below {
-            let share = (rank - count_below) / (count - count_below);
-            return if bound.is_finite() { bound_below + (bound - bound_below) * share } else { bound_below };
-        }
-        (bound_below, count_below) = (*bound, *count);
-    }
-    0.0
 }
 
 /// The largest value: the server's exact one when it lies in the highest bucket used, else that bucket's bound.
-fn largest(buckets: &[(f64, f64)], exact: Option<f64>) -> f64 {
+fn largest(Buckets(buckets): &Buckets, exact: Option<f64>) -> f64 {
     let total = buckets.last().map_or(0.0, |(_, count)| *count);
     let Some(highest) = buckets.iter().position(|(_, count)| *count >= total && total > 0.0) else { return 0.0 };
     let below = if highest == 0 { 0.0 } else { buckets[highest - 1].0 };

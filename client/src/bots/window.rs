@@ -7,9 +7,10 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::metrics::{Page, ServerReport};
+use super::metrics::ServerReport;
 use crate::net::{Carried, Transport};
 use crate::session::Statistics;
+use astro_shared::openmetrics::Page;
 
 /// What was counted for the bots of one transport, or of all.
 #[derive(Clone, Debug, Default)]

@@ -46,6 +46,7 @@ pub(super) async fn observe(State(api): State<Arc<Api>>, request: Request, next:
         "http.request.method" = method,
         "http.route" = route,
         "http.response.status_code" = field::Empty,
+        otel.status_code = field::Empty,
     );
     let mut watch = Watch { metrics: &api.parts.metrics, route, method, began: Instant::now(), status: None };
     let mut response = match timeout(REQUEST_WITHIN, next.run(request).instrument(span.clone())).await {
@@ -100,6 +101,9 @@ impl Watch<'_> {
         let (status, took) = (response.status().as_u16(), self.began.elapsed());
         self.status = Some(status);
         span.record("http.response.status_code", status);
+        if response.status().is_server_error() {
+            span.record("otel.status_code", "ERROR");
+        }
         let _entered = span.enter();
         let took_ms = took.as_secs_f64() * 1e3;
         if response.status().is_server_error() && status != 503 {

@@ -19,6 +19,7 @@ use crate::hosts::{Answer, MatchRecord, Results, ResultsError};
 use crate::records;
 use crate::store::{Store, StoreError};
 use crate::telemetry::Metrics;
+use crate::telemetry::traces::match_stored;
 
 /// The store as the end of every spool's way.
 #[derive(Clone)]
@@ -44,6 +45,9 @@ impl StoreResults {
             Err(_) => return taken,
         };
         self.metrics.results_stored(records.len() - conflicts);
+        if conflicts == 0 {
+            records.iter().for_each(match_stored);
+        }
         if let Err(StoreError::Conflict(matches)) = &taken {
             self.metrics.results_conflicting(conflicts);
             let matches: Vec<String> = matches.iter().map(ToString::to_string).collect();

@@ -12,6 +12,7 @@ use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches, Parser, Su
 use super::SETTINGS;
 use super::layers::{Setting, Way};
 use super::values::Kind;
+use crate::top;
 
 /// Said below the flags.
 const AFTER_HELP: &str = "\
@@ -47,6 +48,10 @@ pub enum Subcommands {
         #[arg(long, value_name = "DIR")]
         data: Option<String>,
     },
+    /// Show a running server live: shards, links, tick times, matches. q ends.
+    Top(top::Options),
+    /// Print the table of metrics that the operations listener answers with, as Markdown.
+    Metrics,
     /// Look at replay files.
     Replay {
         #[command(subcommand)]

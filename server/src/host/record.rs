@@ -85,6 +85,9 @@ impl RecordSink {
 fn archive(spool: &Spool, draft: Draft) {
     let replay = draft.replay.map(|replay| replay.encode()).unwrap_or_default();
     let record = MatchRecord { replay, ..draft.record };
+    if record.void.is_none() {
+        note_finished(&record);
+    }
     let mut next = spool.append(record, draft.on_synced);
     while let Err(refused) = next {
         // The spool's queue is full: its disk hangs. Nothing is lost by waiting here.
@@ -92,6 +95,13 @@ fn archive(spool: &Spool, draft: Draft) {
         next = spool.append(refused.record, refused.on_synced);
     }
     drop(draft.announced);
+}
+
+fn note_finished(record: &MatchRecord) {
+    let MatchRecord { match_id, mode, rules, ticks, rounds, winner, seats, replay, .. } = record;
+    let players = seats.iter().filter(|seat| !seat.pilot).count();
+    let replay_bytes = replay.len();
+    tracing::info!(%match_id, mode, rules, players, ticks, rounds, winner, replay_bytes, "match finished");
 }
 
 /// Notes the tick just played; hands over the record of a match that is over.

@@ -9,7 +9,17 @@ use std::io::IsTerminal;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use tracing_subscriber::EnvFilter;
+use tracing::{Level, Metadata, Subscriber};
+use tracing_subscriber::filter::filter_fn;
+use tracing_subscriber::fmt::layer;
+use tracing_subscriber::fmt::writer::BoxMakeWriter;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::registry::LookupSpan;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, Layer, registry};
+
+use super::outlet::Outlet;
+use super::traces::Traces;
 
 /// Log filter when `RUST_LOG` says nothing. The two network crates log every bad datagram as an error (case N9);
 /// ours are counted instead.
@@ -17,12 +27,37 @@ const LOG_FILTER: &str = "info,renetcode=off,renet=off,sqlx=warn";
 /// Log lines that all strangers together may cause in a second.
 pub const STRANGER_LINES_PER_S: u32 = 10;
 
-/// Sends logs to stderr: for a person on a terminal, as JSON otherwise. `RUST_LOG` overrides the filter.
-pub fn start_logging() {
+/// Sends logs to stderr: for a person on a terminal, as JSON otherwise. `RUST_LOG` overrides the filter, for logs and
+/// not for traces, whose spans are ours alone.
+/// Lines logged before the answer is dropped are written by then.
+#[must_use]
+pub fn start_logging(traces: Option<&Traces>) -> Option<Outlet> {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(LOG_FILTER));
-    let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    // Without a thread for it, the log is only slower.
+    let outlet = Outlet::open(std::io::stderr()).ok();
+    let writer = outlet.as_ref().map(|outlet| BoxMakeWriter::new(outlet.writer()));
+    let lines = layer().with_writer(writer.unwrap_or_else(|| BoxMakeWriter::new(std::io::stderr)));
+    let lines = if std::io::stderr().is_terminal() { lines.boxed() } else { lines.json().boxed() };
+    let spans = traces.map(|traces| {
+        traces.make_global();
+        spans_to(traces)
+    });
     // Fails only when a test has started logging before; then that stays.
-    let _ = if std::io::stderr().is_terminal() { logs.try_init() } else { logs.json().try_init() };
+    let _ = registry().with(spans).with(lines.with_filter(filter)).try_init();
+    outlet
+}
+
+/// Our spans, and what is said inside them.
+pub(super) fn spans_to<S>(traces: &Traces) -> impl Layer<S> + use<S>
+where
+    S: Subscriber + for<'span> LookupSpan<'span> + Send + Sync,
+{
+    let ours = |metadata: &Metadata<'_>| {
+        *metadata.level() <= Level::INFO && metadata.target().starts_with(env!("CARGO_CRATE_NAME"))
+    };
+    let spans = tracing_opentelemetry::layer().with_tracer(traces.tracer());
+    let spans = spans.with_location(false).with_threads(false).with_target(false).with_tracked_inactivity(false);
+    spans.with_filter(filter_fn(ours))
 }
 
 /// The lid on lines that strangers can cause. There is one of it, because they share one log.

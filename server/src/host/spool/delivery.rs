@@ -93,10 +93,10 @@ fn read_batch(shared: &Shared, entries: Vec<Entry>) -> Batch {
 fn read_record(folder: &Path, entry: Entry) -> Option<(MatchRecord, usize)> {
     let file = segment::path_of(folder, entry.at.segment);
     let body = segment::read_body(folder, entry.at)
-        .inspect_err(|error| error!(%error, %entry.match_id, file = %file.display(), "a spooled result is unreadable"))
+        .inspect_err(|error| error!(%error, match_id = %entry.match_id, file = %file.display(), "a spooled result is unreadable"))
         .ok()?;
     let record = records::decode(&body)
-        .inspect_err(|error| error!(%error, %entry.match_id, file = %file.display(), "a spooled result is unreadable"))
+        .inspect_err(|error| error!(%error, match_id = %entry.match_id, file = %file.display(), "a spooled result is unreadable"))
         .ok()?;
     Some((record, body.len()))
 }
