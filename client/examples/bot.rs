@@ -14,10 +14,12 @@ use astro_client::player::Player;
 use astro_client::service::Service;
 use astro_client::session::{MatchResult, SessionEvent};
 use astro_shared::api::QuickplayRequest;
+use astro_shared::sim::input::Input;
 use astro_shared::sim::round::Phase;
 use astro_shared::sim::rules::Ruleset;
-use astro_shared::sim::state::{Input, Ship, View};
-use astro_shared::sim::units::{Seat, Tick, shortest};
+use astro_shared::sim::state::Ship;
+use astro_shared::sim::tables::View;
+use astro_shared::sim::units::{Seat, Tick};
 
 fn main() -> Result<(), Box<dyn Error>> {
     let mut arguments = std::env::args().skip(1);
@@ -71,10 +73,10 @@ fn fly(view: &View, rules: &Ruleset, seat: Seat, _: Tick) -> Input {
     if view.round.phase != Phase::Live || !own.alive {
         return Input::NEUTRAL;
     }
-    // The arena wraps around: the shortest way may lead over its edge.
+    // Where the arena wraps around, the shortest way may lead over its edge.
     let way = |ship: &Ship| {
-        let dx = f64::from(shortest(ship.x - own.x, rules.width));
-        (dx, f64::from(shortest(ship.y - own.y, rules.height)))
+        let (dx, dy) = rules.arena(view.seats).way(own.at(), ship.at());
+        (f64::from(dx), f64::from(dy))
     };
     let others = view.ships[..usize::from(view.seats)].iter().enumerate();
     let enemies = others.filter(|(index, ship)| *index != seat.index() && ship.alive).map(|(_, ship)| ship);

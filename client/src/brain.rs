@@ -4,9 +4,10 @@
 //! *Invariant:* knows only what the session knows, so a bot is a player like any other.
 //! Start reading at [`Brain::input`].
 
+use astro_shared::sim::input::Input;
 use astro_shared::sim::pilot::{self, Skill};
 use astro_shared::sim::rules::Ruleset;
-use astro_shared::sim::state::{Input, View};
+use astro_shared::sim::tables::View;
 use astro_shared::sim::units::{Seat, Tick};
 
 /// One bot's mind.

@@ -9,8 +9,9 @@ use std::io;
 use std::time::Duration;
 
 use astro_shared::sim::SimPlugin;
+use astro_shared::sim::input::Input;
 use astro_shared::sim::rules::Ruleset;
-use astro_shared::sim::state::{Input, View};
+use astro_shared::sim::tables::View;
 use astro_shared::sim::units::{Seat, Tick};
 use bevy_ecs::world::World;
 

@@ -10,7 +10,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use astro_shared::assets::{ARENAS, RULES};
-use astro_shared::sim::rules::{ArenaText, AssetError, RulesText, Ruleset, RulesetText, parse};
+use astro_shared::sim::arena::ArenaText;
+use astro_shared::sim::rules::{AssetError, RulesText, Ruleset, RulesetText, parse};
 
 /// The preset when a player names none, and the demo matches'.
 pub const DEFAULT_RULES: &str = "standard";

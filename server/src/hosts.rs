@@ -240,8 +240,8 @@ pub struct SeatRecord {
     /// `None` in a match that ended without a result.
     pub placement: Option<u8>,
     pub rounds_won: u8,
-    pub kills: u8,
-    pub deaths: u8,
+    pub kills: u16,
+    pub deaths: u16,
     pub assists: u8,
     pub shots: u16,
     pub hits: u16,

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use astro_shared::replay::{Replay, Verdict};
-use astro_shared::sim::state::Event;
+use astro_shared::sim::event::Event;
 use astro_shared::sim::units::{Seat, TICKS_PER_SECOND, Tick};
 
 use crate::host::capsule::{Capsule, CapsuleError, LostMatch};
@@ -142,20 +142,37 @@ fn summary(replay: &Replay) -> String {
 fn tell(replay: &Replay, tick: Tick, event: &Event) -> Option<String> {
     let name = |seat: Seat| name_of(replay, seat, tick.0);
     match event {
-        Event::ShotFired { .. } | Event::ShipHit { .. } => None,
-        Event::ShipDestroyed { victim, by, assists } => {
+        Event::ShipDestroyed { victim, by, weapon, assists } => {
             let helpers: Vec<String> =
                 Seat::first(replay.header.seats).filter(|seat| assists & seat.bit() != 0).map(name).collect();
             let helped = if helpers.is_empty() { String::new() } else { format!(" (with {})", helpers.join(", ")) };
-            Some(format!("{} destroyed {}{helped}", name(*by), name(*victim)))
+            Some(match by {
+                Some(by) => format!("{} destroyed {} by {}{helped}", name(*by), name(*victim), spelled(weapon.name())),
+                None => format!("{} was lost to {}{helped}", name(*victim), spelled(weapon.name())),
+            })
         }
+        Event::PodDestroyed { victim, by, .. } => {
+            let by = by.map_or(String::new(), |by| format!(" to {}", name(by)));
+            Some(format!("{} lost the pod{by}", name(*victim)))
+        }
+        Event::ShipReturned { seat, rescuer: Some(rescuer) } => {
+            Some(format!("{} fetched {}", name(*rescuer), name(*seat)))
+        }
+        Event::MedalWon { seat, medal } => Some(format!("{}: {}", name(*seat), spelled(medal.name()))),
+        Event::SuddenDeath {} => Some("sudden death".into()),
         Event::RoundStarted { number } => Some(format!("round {number}")),
         Event::RoundWon { winner } => Some(format!("{} wins the round", name(*winner))),
-        Event::RoundDrawn => Some("the round is drawn".into()),
+        Event::RoundDrawn {} => Some("the round is drawn".into()),
         Event::MatchWon { winner } => {
             Some(winner.map_or("the match is drawn".into(), |seat| format!("{} wins the match", name(seat))))
         }
+        _ => None,
     }
+}
+
+/// A name from the rules as people write it.
+fn spelled(name: &str) -> String {
+    name.replace('_', " ")
 }
 
 /// Who had the seat at that tick; a pilot that stands in for a player keeps the player's name.

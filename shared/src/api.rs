@@ -141,8 +141,8 @@ pub struct SeatSummary {
     /// Null without a result.
     pub placement: Option<u8>,
     pub rounds_won: u8,
-    pub kills: u8,
-    pub deaths: u8,
+    pub kills: u16,
+    pub deaths: u16,
     pub assists: u8,
     pub shots: u16,
     pub hits: u16,

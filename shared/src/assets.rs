@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use crate::sim::rules::Ruleset;
+use crate::sim::rules::{self, RulesText, Ruleset};
 
 /// Built-in arenas: file name and text.
 pub const ARENAS: [(&str, &str); 1] = [("arenas/open.ron", include_str!("../../assets/arenas/open.ron"))];
@@ -19,10 +19,20 @@ pub const RULES: [(&str, &str); 2] = [
 
 /// A built-in ruleset; `None` when there is no preset of that name.
 pub fn ruleset(name: &str) -> Option<Arc<Ruleset>> {
-    let file = format!("rules/{name}.ron");
-    let (file, text) = RULES.iter().find(|(known, _)| *known == file)?;
-    let (arena_file, arena) = ARENAS[0];
+    let (file, text) = named(&RULES, "rules", name)?;
+    let rules: RulesText = rules::parse(file, text).expect("built-in rules are RON");
+    let (arena_file, arena) = named(&ARENAS, "arenas", &rules.arena).expect("built-in rules name a built-in arena");
     Some(Ruleset::parse(file, text, arena_file, arena).expect("built-in assets pass their own checks"))
+}
+
+/// A built-in arena's text; `None` when there is none of that name.
+pub fn arena(name: &str) -> Option<&'static str> {
+    named(&ARENAS, "arenas", name).map(|(_, text)| text)
+}
+
+fn named(files: &[(&'static str, &'static str)], folder: &str, name: &str) -> Option<(&'static str, &'static str)> {
+    let file = format!("{folder}/{name}.ron");
+    files.iter().copied().find(|(known, _)| *known == file)
 }
 
 /// The standard rules, for samples and tests that need any.

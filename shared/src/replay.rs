@@ -11,9 +11,12 @@ use std::sync::Arc;
 use bevy_ecs::world::World;
 use serde::{Deserialize, Serialize};
 
+use crate::sim::event::Event;
+use crate::sim::input::Input;
 use crate::sim::rng::Hasher;
 use crate::sim::rules::Ruleset;
-use crate::sim::state::{Event, Input, Inputs, MatchRef};
+use crate::sim::state::Inputs;
+use crate::sim::tables::MatchRef;
 use crate::sim::units::{MatchId, SEATS_MAX, SEATS_MIN, Seat, Tick};
 use crate::sim::{self, MatchKey, SIM_VERSION, SimPlugin};
 
@@ -70,8 +73,8 @@ pub struct ReplayResult {
 pub struct ReplaySeat {
     pub placement: u8,
     pub rounds_won: u8,
-    pub kills: u8,
-    pub deaths: u8,
+    pub kills: u16,
+    pub deaths: u16,
     pub assists: u8,
     pub shots: u16,
     pub hits: u16,
@@ -83,7 +86,7 @@ impl ReplayResult {
     /// The tallies of a match that is over.
     pub fn of(state: &MatchRef<'_>) -> ReplayResult {
         let seat = |seat: Seat| {
-            let score = &state.scores.0[seat.index()];
+            let score = &state.scores[seat.index()];
             ReplaySeat {
                 placement: score.placement,
                 rounds_won: score.rounds_won,

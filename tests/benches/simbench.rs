@@ -13,9 +13,10 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use astro_shared::sim::event::Event;
 use astro_shared::sim::round::Phase;
 use astro_shared::sim::rules::Ruleset;
-use astro_shared::sim::state::{Event, Events};
+use astro_shared::sim::state::Events;
 use astro_shared::sim::{self, MatchKey};
 use astro_tests::pilots::{Fleet, START_TICKS_MAX, rules};
 use serde::Serialize;
@@ -110,7 +111,7 @@ impl Bench {
                     (sim, pilots, match_ticks) = (Duration::ZERO, Duration::ZERO, 0);
                 }
             }
-            bullets += self.keys.iter().map(|key| self.fleet.state(*key).bullets.0.len()).sum::<usize>();
+            bullets += self.keys.iter().map(|key| self.fleet.state(*key).bullets.len()).sum::<usize>();
         }
         self.bullets.push(bullets as f64 / moments.len() as f64);
     }

@@ -8,11 +8,14 @@
 use std::sync::Arc;
 
 use astro_shared::assets;
+use astro_shared::sim::event::Event;
 use astro_shared::sim::fields::Audience;
+use astro_shared::sim::input::Input;
 use astro_shared::sim::pilot::{self, Skill};
 use astro_shared::sim::round::Phase;
 use astro_shared::sim::rules::{self, Ruleset, RulesetText};
-use astro_shared::sim::state::{Event, Input, Inputs, MatchParts, MatchRef};
+use astro_shared::sim::state::Inputs;
+use astro_shared::sim::tables::{MatchParts, MatchRef};
 use astro_shared::sim::units::{SEATS_MAX, Seat, Tick};
 use astro_shared::sim::{self, MatchKey, SimPlugin};
 use bevy_ecs::prelude::*;

@@ -10,8 +10,9 @@ use std::sync::Arc;
 use astro_recorded::{RecordedMatch, TICKS};
 use astro_shared::assets::{ARENAS, RULES};
 use astro_shared::sim;
-use astro_shared::sim::rules::{ArenaText, Ruleset, RulesetText, SpawnText, parse};
-use astro_shared::sim::state::Input;
+use astro_shared::sim::arena::{ArenaText, SpawnText};
+use astro_shared::sim::input::Input;
+use astro_shared::sim::rules::{Ruleset, RulesetText, parse};
 use astro_shared::sim::units::{SEATS_MAX, SEATS_MIN, Tick};
 
 use crate::dice::Dice;

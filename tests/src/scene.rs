@@ -6,9 +6,12 @@
 
 use std::sync::Arc;
 
+use astro_shared::sim::event::Event;
+use astro_shared::sim::input::Input;
 use astro_shared::sim::round::Phase;
 use astro_shared::sim::rules::Ruleset;
-use astro_shared::sim::state::{Bullet, Bullets, Event, Input, Inputs, MatchRef, Round, Score, Scores, Ship, Ships};
+use astro_shared::sim::state::{Bullet, Inputs, Round, Score, Ship, State};
+use astro_shared::sim::tables::MatchRef;
 use astro_shared::sim::units::{ANGLE_STEPS, Angle, POSITION_PER_UNIT, Tick};
 use astro_shared::sim::{self, MatchKey, SimPlugin};
 use bevy_ecs::prelude::*;
@@ -53,16 +56,16 @@ impl Scene {
     }
 
     pub fn ship(&self, seat: u8) -> Ship {
-        self.state().ships.0[usize::from(seat)]
+        self.state().ships[usize::from(seat)]
     }
 
     pub fn score(&self, seat: u8) -> Score {
-        self.state().scores.0[usize::from(seat)]
+        self.state().scores[usize::from(seat)]
     }
 
     /// Live bullets in order of firing.
     pub fn bullets(&self) -> Vec<Bullet> {
-        self.state().bullets.0.to_vec()
+        self.state().bullets.to_vec()
     }
 
     fn part<T: Component<Mutability = bevy_ecs::component::Mutable>>(&mut self) -> Mut<'_, T> {
@@ -70,15 +73,20 @@ impl Scene {
     }
 
     pub fn edit_ship(&mut self, seat: u8, edit: impl FnOnce(&mut Ship)) {
-        edit(&mut self.part::<Ships>().0[usize::from(seat)]);
+        edit(&mut self.part::<State>().ships[usize::from(seat)]);
     }
 
     pub fn edit_score(&mut self, seat: u8, edit: impl FnOnce(&mut Score)) {
-        edit(&mut self.part::<Scores>().0[usize::from(seat)]);
+        edit(&mut self.part::<State>().scores[usize::from(seat)]);
     }
 
     pub fn edit_round(&mut self, edit: impl FnOnce(&mut Round)) {
-        edit(&mut self.part::<Round>());
+        edit(&mut self.part::<State>().round);
+    }
+
+    /// Anything at all of the state.
+    pub fn edit(&mut self, edit: impl FnOnce(&mut State)) {
+        edit(&mut self.part::<State>());
     }
 
     /// Puts a ship somewhere, at rest; arena units and degrees.
@@ -103,8 +111,8 @@ impl Scene {
             shots = ship.shots;
             ship.shots += 1;
         });
-        let bullet = Bullet { id: shots << 3 | u16::from(seat), born, x, y, angle };
-        assert!(self.part::<Bullets>().0.push(bullet), "room for a bullet");
+        let bullet = Bullet { id: shots << 3 | u16::from(seat), born, x, y, angle, ..Bullet::default() };
+        assert!(self.part::<State>().bullets.push(bullet), "room for a bullet");
         bullet
     }
 

@@ -28,8 +28,10 @@ use astro_server::transport::memory::{Carrier, MemoryNetwork, MemoryTransport};
 use astro_shared::link::{Faults, Profile};
 use astro_shared::replay::Replay;
 use astro_shared::sim::fields::Audience;
+use astro_shared::sim::input::Input;
 use astro_shared::sim::round::Phase;
-use astro_shared::sim::state::{Input, MatchParts, MatchRef, Round, View};
+use astro_shared::sim::state::Round;
+use astro_shared::sim::tables::{MatchParts, MatchRef, View};
 use astro_shared::sim::units::{MatchId, Seat, Tick};
 use astro_shared::sim::{SimPlugin, rules::Ruleset};
 use astro_shared::wire::message::{Missed, MissedEvent, RosterSeat, ToClient};
@@ -489,7 +491,7 @@ impl Stage {
 
     /// What the seat's ship applied in the newest tick.
     pub fn applied(&mut self, match_id: MatchId, seat: Seat) -> Option<Input> {
-        self.with(match_id, |_, _, state| state.ships.0[seat.index()].input)
+        self.with(match_id, |_, _, state| state.ships[seat.index()].input)
     }
 
     /// The live link of a seat.

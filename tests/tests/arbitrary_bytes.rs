@@ -8,7 +8,7 @@ use astro_shared::assets;
 use astro_shared::replay::{Recorder, Replay};
 use astro_shared::sim::fields::Audience;
 use astro_shared::sim::rules::Ruleset;
-use astro_shared::sim::state::View;
+use astro_shared::sim::tables::View;
 use astro_shared::sim::units::{MatchId, Seat};
 use astro_shared::sim::{self, SimPlugin};
 use astro_shared::wire::acknowledge::{self, Acknowledge};

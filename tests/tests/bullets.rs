@@ -3,9 +3,11 @@
 use std::sync::Arc;
 
 use astro_shared::sim::bullets::{TICK_END, time_of_impact};
+use astro_shared::sim::event::Event;
+use astro_shared::sim::input::Input;
 use astro_shared::sim::round::Phase;
 use astro_shared::sim::rules::Ruleset;
-use astro_shared::sim::state::{Bullet, Event, Input, Ship};
+use astro_shared::sim::state::{Bullet, Ship};
 use astro_shared::sim::units::{POSITION_PER_UNIT, SEATS_MAX, Seat, shortest};
 use astro_tests::dice::{Dice, each_seed};
 use astro_tests::pilots::{rules, rules_with};
@@ -98,9 +100,9 @@ fn closest_pass(bullet: &Bullet, age: u16, before: &Ship, after: &Ship, rules: &
 
 /// Plays one tick; every bullet that went through a hull must have ended in it or in another one.
 fn tick_without_tunnels(scene: &mut Scene, rules: &Ruleset) -> (u32, u32) {
-    let (ships, bullets) = (scene.state().ships.0, scene.bullets());
+    let (ships, bullets) = (scene.state().ships, scene.bullets());
     let events = scene.tick();
-    let after = scene.state().ships.0;
+    let after = scene.state().ships;
     let (mut hits, mut near_misses) = (0, 0);
     for bullet in &bullets {
         let age = bullet.age(scene.tick_now());

@@ -6,8 +6,9 @@ use std::fmt::Write;
 use std::path::PathBuf;
 
 use astro_shared::sim::SIM_VERSION;
+use astro_shared::sim::event::Event;
 use astro_shared::sim::fields::Audience;
-use astro_shared::sim::state::{Event, Input};
+use astro_shared::sim::input::Input;
 use astro_shared::sim::units::Seat;
 use astro_shared::wire::message::{self, CloseReason, Place, ToClient, ToServer};
 use astro_shared::wire::snapshot::Baseline;

@@ -4,10 +4,10 @@
 
 use std::sync::Arc;
 
+use astro_shared::sim::input::Input;
 use astro_shared::sim::round::Phase;
 use astro_shared::sim::rules::Ruleset;
 use astro_shared::sim::ships::VELOCITY_MAX;
-use astro_shared::sim::state::Input;
 use astro_shared::sim::units::{ANGLE_STEPS, Angle, POSITION_PER_UNIT, TICKS_PER_SECOND, VELOCITY_PER_UNIT, shortest};
 use astro_tests::dice::{Dice, each_seed};
 use astro_tests::pilots::{Fleet, rules, rules_with, text_of};
@@ -278,7 +278,7 @@ fn pilots_stay_inside_too() {
             let inside = |ship: &astro_shared::sim::state::Ship| {
                 (0..rules.width).contains(&ship.x) && (0..rules.height).contains(&ship.y)
             };
-            assert!(fleet.state(*key).ships.0.iter().all(inside));
+            assert!(fleet.state(*key).ships.iter().all(inside));
         }
     }
 }

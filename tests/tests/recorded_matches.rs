@@ -9,9 +9,10 @@ use std::path::PathBuf;
 
 use astro_recorded::{CHECKPOINT_TICKS, RecordedMatch, TICKS, matches, pack, unpack};
 use astro_shared::assets::{ARENAS, RULES};
+use astro_shared::sim::event::Event;
+use astro_shared::sim::input::Input;
 use astro_shared::sim::round::Phase;
 use astro_shared::sim::rules::Ruleset;
-use astro_shared::sim::state::{Event, Input};
 use astro_shared::sim::units::Tick;
 use astro_shared::sim::{self, SIM_VERSION, SimPlugin};
 use astro_tests::recording::{MATCHES, record};

@@ -3,7 +3,8 @@
 use astro_shared::replay::{CHECKPOINT_TICKS, Finished, Recorder, Replay, ReplayError, ReplayResult, Verdict};
 use astro_shared::sim::MatchKey;
 use astro_shared::sim::SIM_VERSION;
-use astro_shared::sim::state::{Input, Inputs};
+use astro_shared::sim::input::Input;
+use astro_shared::sim::state::Inputs;
 use astro_shared::sim::units::{MatchId, Seat, TICKS_PER_SECOND, Tick};
 use astro_tests::dice::{Dice, each_seed};
 use astro_tests::pilots::{Fleet, rules};

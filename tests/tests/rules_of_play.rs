@@ -2,9 +2,11 @@
 
 use std::sync::Arc;
 
+use astro_shared::sim::event::Event;
+use astro_shared::sim::input::Input;
 use astro_shared::sim::round::Phase;
 use astro_shared::sim::rules::{BULLETS_PER_SEAT_MAX, Ruleset};
-use astro_shared::sim::state::{Event, Input, Round};
+use astro_shared::sim::state::Round;
 use astro_shared::sim::units::{Seat, Tick, along};
 use astro_tests::pilots::{rules, rules_with, try_rules_with};
 use astro_tests::scene::Scene;

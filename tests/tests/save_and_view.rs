@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use astro_shared::sim::fields::{Audience, Fields, Visible};
 use astro_shared::sim::rules::Ruleset;
-use astro_shared::sim::state::{Inputs, View};
+use astro_shared::sim::state::Inputs;
+use astro_shared::sim::tables::View;
 use astro_shared::sim::units::Seat;
 use astro_shared::sim::{self, MatchKey, SimPlugin};
 use astro_tests::dice::{Dice, each_seed};

@@ -4,9 +4,12 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use astro_shared::sim::event::Event;
 use astro_shared::sim::fields::{Audience, Fields};
+use astro_shared::sim::input::Input;
 use astro_shared::sim::rules::{BULLETS_MAX, Ruleset};
-use astro_shared::sim::state::{Bullet, Bullets, Event, Input, Inputs, MatchRef, Score, Ship, View};
+use astro_shared::sim::state::{Bullet, Bullets, Inputs, Score, Ship};
+use astro_shared::sim::tables::{MatchRef, View};
 use astro_shared::sim::units::{SEATS_MAX, Seat, Tick};
 use astro_shared::sim::{self, MatchKey, SimPlugin};
 use astro_shared::wire::message::{ResultSeat, RosterSeat, ToClient};
@@ -169,7 +172,7 @@ fn a_sky_as_full_as_the_rules_allow_arrives_whole() {
                 player.send(&state, &history, dice, loss);
                 player.receive(now, rules.bullet_life_ticks, dice);
             }
-            fullest = fullest.max(state.bullets.0.len());
+            fullest = fullest.max(state.bullets.len());
         }
         assert!(fullest >= BULLETS_MAX - 4, "the sky held {fullest} bullets");
     });
@@ -206,7 +209,7 @@ impl Moment {
         let bytes = encode(&state, seat, baseline, &history, true);
         let decoded = snapshot::decode(&bytes, seat).expect("an honest snapshot decodes");
         let fired = history.iter().any(|(_, event)| matches!(event, Event::ShotFired { .. }));
-        (fired && !state.bullets.0.is_empty()).then_some(Moment { fleet, key, seat, known, decoded })
+        (fired && !state.bullets.is_empty()).then_some(Moment { fleet, key, seat, known, decoded })
     }
 
     /// Whether a client that decoded this would believe it: it applies, loads, and the hash agrees.
@@ -221,7 +224,7 @@ impl Moment {
 
     /// The bullets in flight at the end: those whose events matter.
     fn alive(&self, id: u16) -> bool {
-        self.fleet.state(self.key).bullets.0.iter().any(|bullet| bullet.id == id)
+        self.fleet.state(self.key).bullets.iter().any(|bullet| bullet.id == id)
     }
 }
 

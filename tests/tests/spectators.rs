@@ -10,7 +10,7 @@ use astro_server::transport::memory::Carrier;
 use astro_shared::link::{Profile, Share};
 use astro_shared::sim::fields::Audience;
 use astro_shared::sim::round::Phase;
-use astro_shared::sim::state::View;
+use astro_shared::sim::tables::View;
 use astro_shared::sim::units::{MatchId, Tick};
 use astro_shared::wire::input::InputDatagram;
 use astro_shared::wire::message::{CloseReason, Place, RosterSeat};

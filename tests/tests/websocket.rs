@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use astro_client::session::{Ended, Session, SessionEvent};
 use astro_shared::api::TicketAnswer;
-use astro_shared::sim::state::Input;
+use astro_shared::sim::input::Input;
 use astro_shared::sim::units::Tick;
 use astro_shared::wire::input::InputDatagram;
 use astro_shared::wire::message::CloseReason;

@@ -3,15 +3,16 @@
 use std::collections::HashSet;
 
 use astro_shared::sim::MatchKey;
+use astro_shared::sim::event::Event;
 use astro_shared::sim::round::Phase;
-use astro_shared::sim::state::{Event, Score};
+use astro_shared::sim::state::Score;
 use astro_shared::sim::units::{SEATS_MAX, Seat, TICKS_PER_SECOND, Tick};
 use astro_tests::dice::each_seed;
 use astro_tests::pilots::{Fleet, rules};
 
 fn scores(fleet: &Fleet, key: MatchKey) -> Vec<Score> {
     let state = fleet.state(key);
-    state.scores.0[..usize::from(state.setup.seats)].to_vec()
+    state.scores[..usize::from(state.setup.seats)].to_vec()
 }
 
 /// Adds up the events of a match as a spectator would.

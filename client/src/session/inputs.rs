@@ -8,7 +8,7 @@
 
 use std::time::Duration;
 
-use astro_shared::sim::state::Input;
+use astro_shared::sim::input::Input;
 use astro_shared::sim::units::{TICKS_PER_SECOND, Tick};
 use astro_shared::wire::input::{INPUTS_MAX, InputDatagram};
 

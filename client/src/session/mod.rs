@@ -29,8 +29,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use astro_shared::sim::fields::Audience;
+use astro_shared::sim::input::Input;
 use astro_shared::sim::rules::Ruleset;
-use astro_shared::sim::state::{Input, View};
+use astro_shared::sim::tables::View;
 use astro_shared::sim::units::{SEATS_MAX, SEATS_MIN, Seat, TICKS_PER_SECOND, Tick};
 use astro_shared::wire::acknowledge::Acknowledge;
 use astro_shared::wire::message::{Place, RosterSeat, ToClient, ToServer};

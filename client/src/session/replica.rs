@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use astro_shared::sim::fields::Audience;
 use astro_shared::sim::rules::Ruleset;
-use astro_shared::sim::state::View;
+use astro_shared::sim::tables::View;
 use astro_shared::sim::units::Tick;
 use astro_shared::sim::{self, MatchKey};
 use astro_shared::wire::snapshot::{Decoded, Head, NotApplied};
@@ -58,7 +58,7 @@ impl Replica {
     /// # Errors
     /// When it cannot be applied over the present view, which then stays.
     pub fn apply(&mut self, world: &mut World, snapshot: &Decoded) -> Result<bool, NotApplied> {
-        snapshot.apply(&mut self.view, self.ruleset.bullet_life_ticks)?;
+        snapshot.apply(&mut self.view, &self.ruleset)?;
         let matches = self.matches(world, &snapshot.head);
         // A wrong view would stay wrong under events; `Tick(0)` asks for one that lists everything.
         self.acknowledged = if matches { snapshot.tick() } else { Tick(0) };

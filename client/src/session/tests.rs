@@ -3,7 +3,7 @@
 mod stage;
 
 use astro_shared::sim::SimPlugin;
-use astro_shared::sim::state::Event;
+use astro_shared::sim::event::Event;
 use astro_shared::sim::units::MatchId;
 use astro_shared::wire::message::{CloseReason, Missed, MissedEvent, ResultSeat};
 use astro_shared::wire::snapshot::Baseline;

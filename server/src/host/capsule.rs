@@ -11,8 +11,10 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use astro_shared::sim::input::Input;
 use astro_shared::sim::rules::Ruleset;
-use astro_shared::sim::state::{Input, Inputs, MatchParts, MatchRef};
+use astro_shared::sim::state::Inputs;
+use astro_shared::sim::tables::{MatchParts, MatchRef};
 use astro_shared::sim::units::MatchId;
 use astro_shared::sim::{self, SIM_VERSION, SimPlugin};
 use base64::Engine as _;

@@ -7,7 +7,7 @@
 
 use std::time::Duration;
 
-use astro_shared::sim::state::Input;
+use astro_shared::sim::input::Input;
 use astro_shared::sim::units::{Seat, Tick};
 use astro_shared::wire::input::InputDatagram;
 use astro_shared::wire::message::{RosterSeat, ToClient};

@@ -9,7 +9,7 @@ mod control;
 use std::collections::HashMap;
 use std::time::Duration;
 
-use astro_shared::sim::state::Round;
+use astro_shared::sim::state::State;
 use astro_shared::sim::units::{Seat, TICKS_PER_SECOND, Tick};
 use astro_shared::wire::filter::{RenetProgress, check_renet};
 use astro_shared::wire::input::InputDatagram;
@@ -236,7 +236,7 @@ impl Links {
 /// What links lead to.
 #[derive(SystemParam)]
 pub(super) struct Places<'w, 's> {
-    matches: Query<'w, 's, (&'static mut Crew, &'static Hosted, &'static Round, &'static EventRing)>,
+    matches: Query<'w, 's, (&'static mut Crew, &'static Hosted, &'static State, &'static EventRing)>,
     watched: Query<'w, 's, &'static mut Watchers>,
 }
 
@@ -418,7 +418,7 @@ impl Receiver<'_, '_, '_> {
 
     /// Hot, from a player: inputs for the seat's queue.
     fn on_input(&mut self, link: LinkId, (entity, seat): (Entity, Seat), payload: &[u8]) {
-        let Ok((mut crew, _, round, ring)) = self.places.matches.get_mut(entity) else { return };
+        let Ok((mut crew, _, state, ring)) = self.places.matches.get_mut(entity) else { return };
         let Some(seat) = crew.seat_mut(seat) else { return };
         let Some(held) = seat.link.as_mut().filter(|held| held.id == link) else { return };
         if !held.ready {
@@ -434,7 +434,7 @@ impl Receiver<'_, '_, '_> {
             acknowledged => {
                 if acknowledged > held.acknowledged {
                     // The tick that begins now is the one it has reached.
-                    self.counters.round_trip(round.tick.plus(1).since(acknowledged));
+                    self.counters.round_trip(state.round.tick.plus(1).since(acknowledged));
                 }
                 held.acknowledged.max(acknowledged)
             }
@@ -446,7 +446,7 @@ impl Receiver<'_, '_, '_> {
                 self.links.tell(self.renet, link, &ring.missed(since, datagram.acknowledged));
             }
         }
-        if seat.queue.accept(&datagram, round.tick.plus(1)) > 0 {
+        if seat.queue.accept(&datagram, state.round.tick.plus(1)) > 0 {
             self.counters.drop_one("input_ahead");
         }
     }

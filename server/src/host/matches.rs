@@ -14,7 +14,8 @@ use astro_shared::replay::Recorder;
 use astro_shared::sim::fields::Audience;
 use astro_shared::sim::pilot::{self, Skill};
 use astro_shared::sim::round::Phase;
-use astro_shared::sim::state::{Inputs, MatchParts, MatchRef, Round};
+use astro_shared::sim::state::{Inputs, Round, State};
+use astro_shared::sim::tables::{MatchParts, MatchRef};
 use astro_shared::sim::units::{MatchId, Seat};
 use astro_shared::sim::{self, MatchKey};
 use astro_shared::wire::message::{CloseReason, ToClient};
@@ -427,18 +428,18 @@ fn close(world: &mut World, entity: Entity, reason: CloseReason) {
 }
 
 /// Moves every match along its life; runs before inputs are gathered.
-pub(super) fn advance(world: &mut World, query: &mut QueryState<(Entity, &mut Hosted, &mut Crew, &Round)>) {
+pub(super) fn advance(world: &mut World, query: &mut QueryState<(Entity, &mut Hosted, &mut Crew, &State)>) {
     let now = world.resource::<Now>().0;
     let mut ending = Vec::new();
     let mut silent = Vec::new();
     let mut changed = Vec::new();
     let mut players = 0;
     let mut counts = MatchCounts::default();
-    for (entity, mut hosted, mut crew, round) in query.iter_mut(world) {
+    for (entity, mut hosted, mut crew, state) in query.iter_mut(world) {
         players += crew.players();
         counts.add(hosted.state());
         watch_silence(&mut crew, hosted.stage == Stage::Filling, now, &mut silent);
-        if let Some(end) = next_stage(&mut hosted, &mut crew, round, now) {
+        if let Some(end) = next_stage(&mut hosted, &mut crew, &state.round, now) {
             ending.push((entity, end));
         }
         let standing = hosted.standing(&crew);

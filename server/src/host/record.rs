@@ -12,7 +12,8 @@ use std::time::Duration;
 
 use astro_shared::replay::{Finished, Recorder, ReplayResult, ReplaySeat};
 use astro_shared::sim::round::Phase;
-use astro_shared::sim::state::{Inputs, MatchParts, MatchRef};
+use astro_shared::sim::state::Inputs;
+use astro_shared::sim::tables::{MatchParts, MatchRef};
 use astro_shared::sim::units::Seat;
 use astro_shared::sim::{self, MatchKey};
 use astro_shared::wire::message::{ResultSeat, ToClient};

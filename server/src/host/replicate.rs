@@ -9,8 +9,9 @@
 use std::collections::VecDeque;
 use std::ops::Range;
 
+use astro_shared::sim::event::Event;
 use astro_shared::sim::fields::Audience;
-use astro_shared::sim::state::{Event, MatchParts, MatchRef};
+use astro_shared::sim::tables::{MatchParts, MatchRef};
 use astro_shared::sim::units::{Seat, Tick};
 use astro_shared::wire::MISSED_EVENTS_MAX;
 use astro_shared::wire::message::{Missed, MissedEvent, ToClient};
@@ -132,7 +133,7 @@ impl Bodies {
     pub fn get(&mut self, baseline: Baseline, rows: Rows<'_>, ring: &EventRing) -> &[u8] {
         let known = self.known.iter().find(|(known, _)| *known == baseline).map(|(_, range)| range.clone());
         let range = known.unwrap_or_else(|| {
-            let (start, shown) = (self.bytes.len(), rows.round.tick);
+            let (start, shown) = (self.bytes.len(), rows.state.round.tick);
             let since = if let Baseline::After(tick) = baseline { tick } else { shown };
             snapshot::encode_body(rows, baseline, ring.between(since, shown), &mut self.bytes);
             self.known.push((baseline, start..self.bytes.len()));

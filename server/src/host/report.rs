@@ -4,7 +4,7 @@
 //! *Invariant:* costs a microsecond or so for ten matches and is asked for by operators only.
 //! Start reading at [`oldest`].
 
-use astro_shared::sim::state::{Round, Setup};
+use astro_shared::sim::state::{Setup, State};
 use bevy_ecs::prelude::*;
 
 use super::crew::Crew;
@@ -26,7 +26,7 @@ pub(super) fn oldest(world: &mut World, limit: usize) -> Vec<MatchReport> {
 
 fn report(world: &World, entity: Entity) -> Option<MatchReport> {
     let (hosted, crew) = (world.get::<Hosted>(entity)?, world.get::<Crew>(entity)?);
-    let (round, setup) = (world.get::<Round>(entity)?, world.get::<Setup>(entity)?);
+    let (round, setup) = (&world.get::<State>(entity)?.round, world.get::<Setup>(entity)?);
     Some(MatchReport {
         match_id: hosted.order.match_id,
         shard: world.resource::<Matches>().index,

@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use astro_shared::sim::fields::Audience;
 use astro_shared::sim::round::Phase;
-use astro_shared::sim::state::{MatchParts, MatchRef};
+use astro_shared::sim::tables::{MatchParts, MatchRef};
 use astro_shared::sim::units::{MatchId, TICKS_PER_SECOND, Tick};
 use astro_shared::wire::KIND_INPUT;
 use astro_shared::wire::acknowledge::Acknowledge;

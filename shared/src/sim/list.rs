@@ -38,8 +38,32 @@ impl<T: Copy + Default, const N: usize> FixedList<T, N> {
         self.count = kept as u16;
     }
 
+    /// [`FixedList::retain`], with each item in hand.
+    pub fn retain_mut(&mut self, mut keep: impl FnMut(&mut T) -> bool) {
+        let mut kept = 0;
+        for index in 0..usize::from(self.count) {
+            let mut item = self.items[index];
+            if keep(&mut item) {
+                self.items[kept] = item;
+                kept += 1;
+            }
+        }
+        self.count = kept as u16;
+    }
+
     pub fn clear(&mut self) {
         self.count = 0;
+    }
+}
+
+/// Takes as many as fit.
+impl<T: Copy + Default, const N: usize> FromIterator<T> for FixedList<T, N> {
+    fn from_iter<I: IntoIterator<Item = T>>(items: I) -> Self {
+        let mut list = FixedList::default();
+        for item in items.into_iter().take(N) {
+            let _ = list.push(item);
+        }
+        list
     }
 }
 

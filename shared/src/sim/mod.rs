@@ -6,9 +6,15 @@
 //! *Invariant:* server, prediction, pilots' views, bots and the replay verifier run exactly this.
 //! Start reading at [`SimPlugin`] (the one chain that orders a tick) and the doors below it.
 
+pub mod arena;
+mod asteroids;
 pub mod bullets;
 pub mod combat;
+pub mod event;
 pub mod fields;
+mod game;
+pub mod input;
+pub mod items;
 pub mod list;
 pub mod modes;
 pub mod pilot;
@@ -18,6 +24,8 @@ pub mod rules;
 pub mod ships;
 mod sine;
 pub mod state;
+pub mod tables;
+mod tally;
 pub mod units;
 
 use std::sync::Arc;
@@ -27,14 +35,14 @@ use bevy_ecs::prelude::*;
 use bevy_ecs::schedule::{ScheduleLabel, SingleThreadedExecutor};
 
 use fields::Audience;
+use game::{Game, Scratch, each};
 use rules::Ruleset;
-use state::{
-    Bullets, Events, Inputs, LoadError, MatchParts, MatchRef, Round, Saved, Scores, Setup, Ships, TickStart, View,
-};
+use state::{Events, Inputs, Setup, State};
+use tables::{LoadError, MatchParts, MatchRef, View};
 
 /// Version of the rules' behaviour. Raised by every change that can alter any hash; a replay of another
 /// version is not verified.
-pub const SIM_VERSION: u32 = 1;
+pub const SIM_VERSION: u32 = 2;
 
 /// One tick of every match in the world.
 #[derive(ScheduleLabel, Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -63,13 +71,22 @@ impl SimPlugin {
         schedule.set_executor(SingleThreadedExecutor::new());
         schedule.add_systems(
             (
-                begin_tick,
-                ships::apply_inputs,
-                ships::move_ships,
-                ships::collide_ships,
-                bullets::fire_guns,
-                combat::resolve_hits,
-                combat::advance_phase,
+                each(begin_tick),
+                each(ships::steer),
+                each(ships::advance_ships),
+                each(asteroids::drift),
+                each(ships::collide_ships),
+                each(asteroids::meet_ships),
+                each(items::announce_and_take),
+                each(items::act),
+                each(bullets::fire_guns),
+                each(bullets::fly),
+                each(asteroids::shatter),
+                each(combat::close_in),
+                each(combat::settle),
+                each(combat::return_ships),
+                each(combat::hold_zone),
+                each(combat::advance_phase),
             )
                 .chain(),
         );
@@ -77,11 +94,11 @@ impl SimPlugin {
     }
 }
 
-fn begin_tick(mut matches: Query<(&mut Round, &mut Events)>) {
-    for (mut round, mut events) in &mut matches {
-        round.tick = round.tick.plus(1);
-        events.0.clear();
-    }
+fn begin_tick(game: &mut Game<'_>) {
+    game.state.round.tick = game.state.round.tick.plus(1);
+    game.scratch.wounds.clear();
+    game.scratch.rescued = Default::default();
+    game.events.clear();
 }
 
 /// Names a match inside one world. Not state, never sent.
@@ -107,10 +124,9 @@ impl From<Entity> for MatchKey {
 pub fn open(world: &mut World, seed: u64, seats: u8, ruleset: Arc<Ruleset>) -> MatchKey {
     assert!((units::SEATS_MIN..=units::SEATS_MAX).contains(&usize::from(seats)), "a match has 2 to 8 seats");
     let setup = Setup { seed, seats, ruleset };
-    let (mut ships, mut scores) = (Ships::default(), Scores::default());
-    combat::prepare_ships(&setup, 0, &mut ships, &mut scores);
-    let parts = (setup, Round::default(), ships, scores, Bullets::default(), Events::default());
-    MatchKey(world.spawn((parts, Inputs::default(), TickStart::default())).id())
+    let mut state = State::default();
+    combat::prepare_round(&setup, &mut state);
+    MatchKey(world.spawn((setup, state, Inputs::default(), Scratch::default(), Events::default())).id())
 }
 
 /// Advances every match in the world by one tick, with the inputs that [`set_inputs`] left.
@@ -142,9 +158,8 @@ pub fn save(world: &World, key: MatchKey) -> Option<Vec<u8>> {
 /// When the bytes do not fit; the match is then unchanged.
 pub fn load(world: &mut World, key: MatchKey, bytes: &[u8]) -> Result<(), LoadError> {
     let setup = world.get::<Setup>(key.0).ok_or(LoadError::NoMatch)?;
-    let saved = Saved::read(bytes, setup)?;
-    let mut entity = world.get_entity_mut(key.0).map_err(|_| LoadError::NoMatch)?;
-    entity.insert((saved.round, saved.ships, saved.scores, saved.bullets));
+    let saved = tables::read_save(bytes, setup)?;
+    *world.get_mut::<State>(key.0).ok_or(LoadError::NoMatch)? = saved;
     Ok(())
 }
 
@@ -163,17 +178,11 @@ pub fn view(world: &World, key: MatchKey, audience: Audience) -> Option<View> {
 /// # Errors
 /// When the view holds values that the match cannot have; the match is then unchanged.
 pub fn load_view(world: &mut World, key: MatchKey, view: &View) -> Result<(), LoadError> {
-    let mut entity = world.get_entity_mut(key.0).map_err(|_| LoadError::NoMatch)?;
-    let setup = entity.get::<Setup>().ok_or(LoadError::NoMatch)?;
+    let setup = world.get::<Setup>(key.0).ok_or(LoadError::NoMatch)?;
     if !view.fits(setup) {
         return Err(LoadError::Values);
     }
-    let parts = entity.get_components_mut::<(&mut Round, &mut Ships, &mut Scores, &mut Bullets)>();
-    let (mut round, mut ships, mut scores, mut bullets) = parts.map_err(|_| LoadError::NoMatch)?;
-    *round = view.round;
-    ships.0 = view.ships;
-    scores.0 = view.scores;
-    bullets.0 = view.bullets;
+    *world.get_mut::<State>(key.0).ok_or(LoadError::NoMatch)? = view.state;
     Ok(())
 }
 

@@ -5,11 +5,14 @@
 //! Pilots think every third tick, staggered by seat ([`thinks`]); between, their last input is repeated.
 //! Start reading at [`think`].
 
+use super::arena::Arena;
+use super::input::Input;
 use super::rng::{Purpose, random};
 use super::round::Phase;
 use super::rules::Ruleset;
-use super::state::{Input, Ship, View};
-use super::units::{ADVANCE_SHIFT, ANGLE_STEPS, SINE_ONE, Seat, Tick, shortest};
+use super::state::Ship;
+use super::tables::View;
+use super::units::{ADVANCE_SHIFT, ANGLE_STEPS, SINE_ONE, Seat, Tick};
 
 /// Ticks between two thoughts of one pilot.
 pub const THINK_EVERY_TICKS: u32 = 3;
@@ -48,7 +51,7 @@ pub fn think(view: &View, rules: &Ruleset, seat: Seat, skill: Skill, tick: Tick)
         return Input::NEUTRAL;
     }
     let Some(target) = nearest_enemy(view, rules, seat) else { return Input::NEUTRAL };
-    let aim = Aim::at(own, target, rules);
+    let aim = Aim::at(own, target, rules, rules.arena(view.seats));
     // The hand is unsteady: a new error four times a second. Salted with the place, so that matches that begin in the
     // same tick do not all go the same way.
     let noise = random((own.x as u64) << 32 | own.y as u64, Purpose::Pilot, tick.0 / 15, u32::from(seat.0));
@@ -77,8 +80,7 @@ fn nearest_enemy<'a>(view: &'a View, rules: &Ruleset, seat: Seat) -> Option<&'a 
         .map(|other| &view.ships[other.index()])
         .filter(|ship| ship.alive)
         .min_by_key(|ship| {
-            let dx = shortest(ship.x - own.x, rules.width);
-            let dy = shortest(ship.y - own.y, rules.height);
+            let (dx, dy) = rules.arena(view.seats).way(own.at(), ship.at());
             i64::from(dx) * i64::from(dx) + i64::from(dy) * i64::from(dy)
         })
 }
@@ -94,9 +96,8 @@ struct Aim {
 }
 
 impl Aim {
-    fn at(own: &Ship, target: &Ship, rules: &Ruleset) -> Aim {
-        let dx = shortest(target.x - own.x, rules.width);
-        let dy = shortest(target.y - own.y, rules.height);
+    fn at(own: &Ship, target: &Ship, rules: &Ruleset, arena: &Arena) -> Aim {
+        let (dx, dy) = arena.way(own.at(), target.at());
         let bullet_per_tick = (rules.bullet_speed >> ADVANCE_SHIFT).max(1);
         // Two rounds of "how long does it fly, where is the target by then".
         let (mut lx, mut ly, mut flight) = (dx, dy, 0);

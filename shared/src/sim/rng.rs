@@ -10,6 +10,10 @@ pub enum Purpose {
     Spawn = 1,
     /// A pilot's hesitation and aim error.
     Pilot = 2,
+    /// Where asteroids begin and which way their pieces fly.
+    Asteroid = 3,
+    /// Which power-up comes next on a pad.
+    Pad = 4,
 }
 
 /// 64 random bits for `(seed, purpose, tick, salt)`; `salt` tells apart numbers of one purpose in one tick.

@@ -77,8 +77,9 @@ impl Round {
             }
             Phase::Live => {
                 self.live_ticks += 1;
-                let out_of_time = due || self.live_ticks >= rules.play_ticks_max;
-                let result = rules.mode.round_result(contest).or(out_of_time.then_some(RoundResult::Drawn))?;
+                let time_is_up = due || self.live_ticks >= rules.play_ticks_max;
+                let verdict = rules.mode.round_result(&Contest { time_is_up, ..*contest });
+                let result = verdict.or(time_is_up.then_some(RoundResult::Drawn))?;
                 self.draws_in_a_row = if result == RoundResult::Drawn { self.draws_in_a_row + 1 } else { 0 };
                 self.winner = if let RoundResult::Won(seat) = result { seat.0 + 1 } else { 0 };
                 self.enter(Phase::RoundOver, rules.round_over_ticks);

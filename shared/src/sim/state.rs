@@ -1,81 +1,37 @@
-//! The state of a match: its components, and save, load, view and hash over them in one stable order.
+//! The state of a match: every row there is, field by field.
 //!
-//! A match is one entity; ships, scores and bullets are lists of fixed capacity inside it. Why not an
-//! entity per ship and bullet: measured, see ARCHITECTURE.md, "Layout of a match".
-//! In: components. Out: bytes, views, hashes.
+//! A match is one entity and its state one component; ships, scores, bullets and the rest are lists of fixed capacity
+//! inside it. Why not an entity per ship and bullet: measured, see ARCHITECTURE.md, "Layout of a match".
 //! *Invariant:* every field of state stands in a `state!` block, so nothing can be missed by save, view or hash.
 //! *Invariant:* no `Entity`, pointer or clock in sim state.
-//! Start reading at [`Ship`].
+//! Adding a field: one line here. Adding a table: its row and its list here, its place in [`super::tables`].
+//! Start reading at [`State`].
 
 use std::sync::Arc;
 
 use bevy_ecs::prelude::*;
 
-use super::fields::{Audience, Field, FieldValue, Fields, Visible, state};
+use super::arena::{Arena, PADS_MAX};
+use super::event::Event;
+use super::fields::{FieldValue, state};
+use super::input::Input;
+use super::items::Item;
 use super::list::FixedList;
-use super::rng::Hasher;
 use super::round::Phase;
 use super::rules::{BULLETS_MAX, Ruleset};
-use super::units::{Angle, SEATS_MAX, Seat, TURN_MAX, Tick};
+use super::units::{Angle, SEATS_MAX, Seat, Tick};
 
-/// What one player wants in one tick: 5 signed bits of turn, thrust, fire.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Input(u8);
-
-const THRUST: u8 = 1 << 5;
-const FIRE: u8 = 1 << 6;
-
-impl Input {
-    /// Nothing pressed.
-    pub const NEUTRAL: Input = Input(0);
-
-    /// `turn` is clamped to ±15, positive is counter-clockwise.
-    pub fn new(turn: i8, thrust: bool, fire: bool) -> Input {
-        let turn = turn.clamp(-TURN_MAX, TURN_MAX) as u8 & 0x1f;
-        Input(turn | if thrust { THRUST } else { 0 } | if fire { FIRE } else { 0 })
-    }
-
-    /// The input with these bits; `None` for bits no honest client makes (bit 7, a turn of -16).
-    pub fn from_bits(bits: u8) -> Option<Input> {
-        (bits & 0x80 == 0 && bits & 0x1f != 0x10).then_some(Input(bits))
-    }
-
-    pub fn bits(self) -> u8 {
-        self.0
-    }
-
-    /// -15 to 15.
-    pub fn turn(self) -> i32 {
-        (i32::from(self.0 & 0x1f) << 27 >> 27).max(-i32::from(TURN_MAX))
-    }
-
-    pub fn thrust(self) -> bool {
-        self.0 & THRUST != 0
-    }
-
-    pub fn fire(self) -> bool {
-        self.0 & FIRE != 0
-    }
-
-    /// Whether a button (not the turn) differs: such a change is sent at once.
-    pub fn button_edge(self, before: Input) -> bool {
-        (self.0 ^ before.0) & (THRUST | FIRE) != 0
-    }
-}
-
-impl FieldValue for Input {
-    const SIGNED: bool = false;
-    fn to_raw(self) -> u32 {
-        u32::from(self.0)
-    }
-    fn from_raw(raw: u32) -> Self {
-        Input(raw as u8 & 0x7f)
-    }
-}
+/// Asteroids in one match at most. Pieces that find no room are not made.
+pub const ASTEROIDS_MAX: usize = 10;
+/// Homing shots in flight at most.
+pub const HOMING_MAX: usize = 4;
+/// Gravity bombs at work at most.
+pub const BOMBS_MAX: usize = 4;
+/// Mines laid at most.
+pub const MINES_MAX: usize = 12;
 
 state! {
-    /// Where a match is in time.
-    #[derive(Component)]
+    /// Where a match is in time, and what belongs to nobody.
     pub struct Round as "round" {
         tick: Tick, 32 bits, Everyone;
         phase: Phase, 3 bits, Everyone;
@@ -83,31 +39,59 @@ state! {
         phase_ends: Tick, 32 bits, Everyone;
         /// Rounds begun so far.
         number: u8, 8 bits, Everyone;
-        /// Winner of the last ended round, or of the match once it is over: seat + 1, or 0 for a draw.
+        /// Winner of the last ended round, or of the match once it is over: seat + 1, or 0 for a draw. Of a side: its
+        /// lowest seat.
         winner: u8, 4 bits, Everyone;
+        /// Who alone stands in the zone: seat + 1 of the side's lowest, or 0.
+        holder: u8, 4 bits, Everyone;
         draws_in_a_row: u8, 4 bits, Nobody;
         /// Ticks of live play over all rounds.
         live_ticks: u32, 20 bits, Nobody;
+        /// Asteroids made so far, modulo 256: names the next one.
+        asteroids_made: u8, 8 bits, Nobody;
+        /// Ships destroyed in this round.
+        destroyed: u8, 8 bits, Nobody;
     }
 }
 
 state! {
-    /// One seat's ship.
+    /// One seat's ship, or what is left of it: a pod, or nothing.
     pub struct Ship as "ship" {
         x: i32, 20 bits, Everyone;
         y: i32, 20 bits, Everyone;
         vx: i32, 21 bits, Everyone;
         vy: i32, 21 bits, Everyone;
         angle: Angle, 12 bits, Everyone;
+        /// It is a ship.
         alive: bool, 1 bits, Everyone;
+        /// It is a pod.
+        pod: bool, 1 bits, Everyone;
+        /// Ticks until it is a ship again; zero while it is one, and when it will be none in this round.
+        return_ticks: u16, 10 bits, Everyone;
+        /// Further ships after this one.
+        lives: u8, 4 bits, Everyone;
         hull: u8, 7 bits, Everyone;
         /// The input applied in this tick: flames for the eye, a starting point for prediction.
-        input: Input, 7 bits, Everyone;
+        input: Input, 8 bits, Everyone;
+        /// Ticks during which nothing hurts it.
+        guard_ticks: u8, 8 bits, Everyone;
+        /// Ticks of the present dash.
+        dash_ticks: u8, 5 bits, Everyone;
+        /// The power-up it carries, and how often it may still be used.
+        item: Item, 4 bits, Everyone;
+        charges: u8, 3 bits, Everyone;
+        /// Hits that its shield still takes.
+        shield: u8, 2 bits, Everyone;
+        overdrive_ticks: u16, 10 bits, Everyone;
+        /// Ticks until its laser fires.
+        windup_ticks: u8, 6 bits, Everyone;
         ammunition: u8, 3 bits, Owner;
         /// Ticks until the next shot is in the magazine; zero when it is full.
         reload_ticks: u8, 8 bits, Owner;
         /// Ticks until the gun may fire again.
         cooldown_ticks: u8, 6 bits, Owner;
+        /// Ticks until it may dash again.
+        dash_wait_ticks: u16, 10 bits, Owner;
         /// Shots fired in this match, modulo 8192: names the next bullet.
         shots: u16, 13 bits, Owner;
     }
@@ -117,33 +101,124 @@ state! {
     /// One seat's tally.
     pub struct Score as "score" {
         rounds_won: u8, 4 bits, Everyone;
-        kills: u8, 8 bits, Everyone;
-        deaths: u8, 8 bits, Everyone;
+        kills: u16, 10 bits, Everyone;
+        deaths: u16, 10 bits, Everyone;
+        /// What the mode counts in this round: kills, or ticks in the zone.
+        points: u16, 16 bits, Everyone;
         assists: u8, 8 bits, Nobody;
         shots: u16, 16 bits, Nobody;
         hits: u16, 16 bits, Nobody;
+        damage: u16, 16 bits, Nobody;
         survival_ticks: u32, 20 bits, Nobody;
+        items: u8, 8 bits, Nobody;
         /// Kills since the last death, and the most there ever were.
         streak: u8, 8 bits, Nobody;
         streak_longest: u8, 8 bits, Nobody;
         /// Bit per seat that damaged this ship in its present life.
         hurt_by: u8, 8 bits, Nobody;
+        /// Kills each soon after the one before, and the tick of the newest.
+        chain: u8, 8 bits, Nobody;
+        chain_tick: Tick, 20 bits, Nobody;
         /// 1 is best; zero until the match is over.
         placement: u8, 4 bits, Nobody;
+        first_blood: u8, 6 bits, Nobody;
+        double: u8, 6 bits, Nobody;
+        triple: u8, 6 bits, Nobody;
+        rescue: u8, 6 bits, Nobody;
+        long_shot: u8, 6 bits, Nobody;
+        last_stand: u8, 6 bits, Nobody;
     }
 }
 
 state! {
-    /// A shot in flight. Its path is closed form, so spawn data is all there is.
+    /// A shot in flight. Between two bounces its path is closed form, and bounces follow from the arena, so spawn data is
+    /// all that travels.
     pub struct Bullet as "bullet" {
         /// Owner's seat in the low 3 bits, the owner's shot counter above.
         id: u16, 16 bits, Everyone;
         /// Low 16 bits of the tick in which it was fired.
         born: u16, 16 bits, Everyone;
+        /// Ticks from then to where the present straight of its path begins.
+        leg: u8, 8 bits, Everyone;
         x: i32, 20 bits, Everyone;
         y: i32, 20 bits, Everyone;
         angle: Angle, 12 bits, Everyone;
+        /// Bounces behind it.
+        bounces: u8, 2 bits, Everyone;
     }
+}
+
+state! {
+    /// A rock adrift.
+    pub struct Asteroid as "asteroid" {
+        id: u8, 8 bits, Everyone;
+        x: i32, 20 bits, Everyone;
+        y: i32, 20 bits, Everyone;
+        vx: i32, 20 bits, Everyone;
+        vy: i32, 20 bits, Everyone;
+        /// 2 large, 1 middle, 0 small.
+        size: u8, 2 bits, Everyone;
+        /// Hits it has taken.
+        hits: u8, 3 bits, Everyone;
+    }
+}
+
+state! {
+    /// Where power-ups appear; rows stand in the arena's order.
+    pub struct Pad as "pad" {
+        /// What lies here or will; nothing while that is still open.
+        item: Item, 4 bits, Everyone;
+        /// From this tick on it can be taken; or, with nothing here, the next is announced.
+        ready: Tick, 20 bits, Everyone;
+    }
+}
+
+state! {
+    /// A shot that follows a ship. The one replicated projectile: its path hangs on what others do.
+    pub struct Homing as "homing" {
+        owner: Seat, 3 bits, Everyone;
+        x: i32, 20 bits, Everyone;
+        y: i32, 20 bits, Everyone;
+        angle: Angle, 12 bits, Everyone;
+        spent: Tick, 20 bits, Everyone;
+    }
+}
+
+state! {
+    /// A gravity bomb at work. Places in arena units.
+    pub struct Bomb as "bomb" {
+        owner: Seat, 3 bits, Everyone;
+        x: u16, 11 bits, Everyone;
+        y: u16, 11 bits, Everyone;
+        spent: Tick, 20 bits, Everyone;
+    }
+}
+
+state! {
+    /// A mine. Not everyone sees it: [`super::tables`] says who. Places in arena units.
+    pub struct Mine as "mine" {
+        owner: Seat, 3 bits, Everyone;
+        x: u16, 11 bits, Everyone;
+        y: u16, 11 bits, Everyone;
+        armed: Tick, 20 bits, Everyone;
+        spent: Tick, 20 bits, Nobody;
+    }
+}
+
+/// All that a match is, besides what it was opened with.
+#[derive(Component, Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct State {
+    pub round: Round,
+    pub ships: [Ship; SEATS_MAX],
+    pub scores: [Score; SEATS_MAX],
+    /// In order of firing (tick, then seat).
+    pub bullets: FixedList<Bullet, BULLETS_MAX>,
+    pub asteroids: FixedList<Asteroid, ASTEROIDS_MAX>,
+    pub pads: FixedList<Pad, PADS_MAX>,
+    pub homing: FixedList<Homing, HOMING_MAX>,
+    pub bombs: FixedList<Bomb, BOMBS_MAX>,
+    /// Of a view: those that its audience sees.
+    pub mines: FixedList<Mine, MINES_MAX>,
 }
 
 /// What a match was opened with; never changes.
@@ -155,15 +230,21 @@ pub struct Setup {
     pub ruleset: Arc<Ruleset>,
 }
 
-#[derive(Component, Clone, Copy, Debug, Default)]
-pub struct Ships(pub [Ship; SEATS_MAX]);
+impl Setup {
+    pub fn arena(&self) -> &Arena {
+        self.ruleset.arena(self.seats)
+    }
 
-#[derive(Component, Clone, Copy, Debug, Default)]
-pub struct Scores(pub [Score; SEATS_MAX]);
+    /// The lowest seat of the side that `seat` fights for; where everyone fights alone, the seat itself.
+    pub fn side(&self, seat: Seat) -> Seat {
+        self.ruleset.mode.side(seat)
+    }
 
-/// In order of firing (tick, then seat).
-#[derive(Component, Clone, Copy, Debug, Default)]
-pub struct Bullets(pub FixedList<Bullet, BULLETS_MAX>);
+    /// Whether what `by` does hurts `victim`.
+    pub fn hurts(&self, by: Seat, victim: Seat) -> bool {
+        by != victim && (self.ruleset.friendly_fire || self.side(by) != self.side(victim))
+    }
+}
 
 /// What the next tick applies. Not state: whoever drives the sim sets it before each tick.
 #[derive(Component, Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -173,44 +254,19 @@ pub struct Inputs {
     pub start: bool,
 }
 
-/// Position of each ship at the start of the tick; scratch for swept tests.
-#[derive(Component, Clone, Copy, Debug, Default)]
-pub(super) struct TickStart(pub [(i32, i32); SEATS_MAX]);
-
 /// What happened in the newest tick, in order. Output, not state.
 #[derive(Component, Clone, Debug, Default)]
 pub struct Events(pub Vec<Event>);
 
-/// Something that happened, for feeds, statistics and the wire.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Event {
-    ShotFired {
-        bullet: Bullet,
-    },
-    /// `bullet` is gone; its low bits say whose it was.
-    ShipHit {
-        bullet: u16,
-        victim: Seat,
-    },
-    /// `assists` has a bit per seat that had damaged the ship in this life, the killer's not among them.
-    ShipDestroyed {
-        victim: Seat,
-        by: Seat,
-        assists: u8,
-    },
-    /// Ships stand at their spawn points, all bullets are gone.
-    RoundStarted {
-        number: u8,
-    },
-    RoundWon {
-        winner: Seat,
-    },
-    #[default]
-    RoundDrawn,
-    /// `None`: equal standings at the top.
-    MatchWon {
-        winner: Option<Seat>,
-    },
+impl Ship {
+    pub fn at(&self) -> (i32, i32) {
+        (self.x, self.y)
+    }
+
+    /// A ship or a pod: something that flies and can be met.
+    pub fn is_out(&self) -> bool {
+        self.alive || self.pod
+    }
 }
 
 impl Bullet {
@@ -224,265 +280,21 @@ impl Bullet {
     }
 }
 
-impl Input {
-    /// The same buttons held by nobody: what a seat flies when nothing has come for too long.
-    pub fn is_neutral(self) -> bool {
-        self == Input::NEUTRAL
+impl FieldValue for Item {
+    const SIGNED: bool = false;
+    fn to_raw(self) -> u32 {
+        self as u32
     }
-}
-
-/// Borrowed state of one match, however it was looked up.
-#[derive(Clone, Copy)]
-pub struct MatchRef<'a> {
-    pub setup: &'a Setup,
-    pub round: &'a Round,
-    pub ships: &'a Ships,
-    pub scores: &'a Scores,
-    pub bullets: &'a Bullets,
-    pub events: &'a Events,
-}
-
-/// The query that [`MatchRef`] is made from.
-pub type MatchParts =
-    (&'static Setup, &'static Round, &'static Ships, &'static Scores, &'static Bullets, &'static Events);
-
-impl<'a> From<(&'a Setup, &'a Round, &'a Ships, &'a Scores, &'a Bullets, &'a Events)> for MatchRef<'a> {
-    fn from(
-        (setup, round, ships, scores, bullets, events): (
-            &'a Setup,
-            &'a Round,
-            &'a Ships,
-            &'a Scores,
-            &'a Bullets,
-            &'a Events,
-        ),
-    ) -> Self {
-        MatchRef { setup, round, ships, scores, bullets, events }
+    /// Numbers without an item become `None`; the view's hash notices.
+    fn from_raw(raw: u32) -> Self {
+        Item::ALL.get(raw as usize).copied().unwrap_or_default()
     }
-}
-
-/// What one audience knows of a match at one tick. Fields it may not see are zero.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct View {
-    pub audience: Audience,
-    pub seats: u8,
-    pub round: Round,
-    pub ships: [Ship; SEATS_MAX],
-    pub scores: [Score; SEATS_MAX],
-    pub bullets: FixedList<Bullet, BULLETS_MAX>,
-}
-
-impl View {
-    /// The view of a match of which nothing is known yet.
-    pub fn empty(audience: Audience, seats: u8) -> View {
-        View {
-            audience,
-            seats,
-            round: Round::default(),
-            ships: [Ship::default(); SEATS_MAX],
-            scores: [Score::default(); SEATS_MAX],
-            bullets: FixedList::default(),
-        }
-    }
-
-    /// Whether every value is one that a match with this setup can have. A view from a stranger must pass before it is loaded.
-    pub fn fits(&self, setup: &Setup) -> bool {
-        let inside = |x: i32, y: i32| (0..setup.ruleset.width).contains(&x) && (0..setup.ruleset.height).contains(&y);
-        self.seats == setup.seats
-            && self.ships[..usize::from(self.seats)].iter().all(|ship| inside(ship.x, ship.y))
-            && self.bullets.iter().all(|bullet| inside(bullet.x, bullet.y) && bullet.owner().0 < setup.seats)
-            && self.round.winner <= setup.seats
-    }
-}
-
-impl MatchRef<'_> {
-    /// What `audience` may see, as one value.
-    pub fn view(&self, audience: Audience) -> View {
-        let mut view = View::empty(audience, self.setup.seats);
-        view.round = self.round.seen_by(audience, None);
-        for seat in Seat::first(self.setup.seats) {
-            let index = seat.index();
-            view.ships[index] = self.ships.0[index].seen_by(audience, Some(seat));
-            view.scores[index] = self.scores.0[index].seen_by(audience, Some(seat));
-        }
-        // Bullets have no hidden fields; the table says so and a test holds it.
-        view.bullets = self.bullets.0;
-        view
-    }
-
-    /// Hash of what everyone may see. [`MatchRef::view_hash`] builds on it, so one pass serves all seats.
-    pub fn public_hash(&self) -> Hasher {
-        let mut hasher = Hasher::new(0);
-        self.hash_rows(&mut hasher, |visible| visible == Visible::Everyone);
-        hasher
-    }
-
-    /// Hash of what `audience` receives, from components. `public` is [`MatchRef::public_hash`] of the same state.
-    pub fn view_hash(&self, public: Hasher, audience: Audience) -> u32 {
-        let mut hasher = public;
-        if let Audience::Seat(seat) = audience {
-            let mut own = |field: &Field, value| {
-                if field.visible == Visible::Owner {
-                    hasher.add(value);
-                }
-            };
-            self.ships.0[seat.index()].each(&mut own);
-            self.scores.0[seat.index()].each(&mut own);
-        }
-        hasher.finish() as u32
-    }
-
-    /// Hash of everything: for replays and for comparing two sims.
-    pub fn hash(&self) -> u64 {
-        let mut hasher = Hasher::new(0);
-        self.hash_rows(&mut hasher, |_| true);
-        hasher.finish()
-    }
-
-    #[inline]
-    fn hash_rows(&self, hasher: &mut Hasher, seen: impl Fn(Visible) -> bool) {
-        let seats = usize::from(self.setup.seats);
-        let mut add = |field: &Field, value| {
-            if seen(field.visible) {
-                hasher.add(value);
-            }
-        };
-        self.round.each(&mut add);
-        self.ships.0[..seats].iter().for_each(|row| row.each(&mut add));
-        self.scores.0[..seats].iter().for_each(|row| row.each(&mut add));
-        self.bullets.0.iter().for_each(|row| row.each(&mut add));
-        hasher.add(self.bullets.0.len() as u32);
-    }
-
-    /// A hash per column of the table, for naming what differs: `(row name, field name, hash)`.
-    pub fn column_hashes(&self) -> Vec<(&'static str, &'static str, u64)> {
-        let seats = usize::from(self.setup.seats);
-        let mut columns = Vec::new();
-        columns_of(&mut columns, std::slice::from_ref(self.round));
-        columns_of(&mut columns, &self.ships.0[..seats]);
-        columns_of(&mut columns, &self.scores.0[..seats]);
-        columns_of(&mut columns, &self.bullets.0);
-        columns
-    }
-
-    /// All state as bytes, in table order, each field in whole bytes.
-    pub fn save(&self) -> Vec<u8> {
-        let seats = usize::from(self.setup.seats);
-        let mut out = Vec::with_capacity(1024);
-        out.push(self.setup.seats);
-        out.push(self.bullets.0.len() as u8);
-        save_rows(&mut out, std::slice::from_ref(self.round));
-        save_rows(&mut out, &self.ships.0[..seats]);
-        save_rows(&mut out, &self.scores.0[..seats]);
-        save_rows(&mut out, &self.bullets.0);
-        out
-    }
-}
-
-fn columns_of<T: Fields>(columns: &mut Vec<(&'static str, &'static str, u64)>, rows: &[T]) {
-    let mut hashers = vec![Hasher::new(0); T::TABLE.len()];
-    for row in rows {
-        let mut column = 0;
-        row.each(|_, value| {
-            hashers[column].add(value);
-            column += 1;
-        });
-    }
-    let named = T::TABLE.iter().zip(hashers).map(|(field, hasher)| (T::NAME, field.name, hasher.finish()));
-    columns.extend(named);
-}
-
-fn bytes_of(field: &Field) -> usize {
-    usize::from(field.bits).div_ceil(8)
-}
-
-fn save_rows<T: Fields>(out: &mut Vec<u8>, rows: &[T]) {
-    for row in rows {
-        row.each(|field, value| out.extend_from_slice(&value.to_le_bytes()[..bytes_of(field)]));
-    }
-}
-
-/// A save that does not fit the match it is loaded into.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum LoadError {
-    #[error("the save ends early or has bytes left over")]
-    Length,
-    #[error("the save is of a match with another number of seats")]
-    Seats,
-    #[error("the save holds more bullets than a match can")]
-    Bullets,
-    #[error("no such match")]
-    NoMatch,
-    #[error("the view holds values that this match cannot have")]
-    Values,
-}
-
-/// State read back from [`MatchRef::save`].
-pub(super) struct Saved {
-    pub round: Round,
-    pub ships: Ships,
-    pub scores: Scores,
-    pub bullets: Bullets,
-}
-
-impl Saved {
-    pub fn read(mut bytes: &[u8], setup: &Setup) -> Result<Saved, LoadError> {
-        let [seats, bullets, ..] = *bytes else { return Err(LoadError::Length) };
-        bytes = &bytes[2..];
-        if seats != setup.seats {
-            return Err(LoadError::Seats);
-        }
-        let mut saved = Saved {
-            round: load_row(&mut bytes)?,
-            ships: Ships::default(),
-            scores: Scores::default(),
-            bullets: Bullets::default(),
-        };
-        for seat in Seat::first(seats) {
-            saved.ships.0[seat.index()] = load_row(&mut bytes)?;
-        }
-        for seat in Seat::first(seats) {
-            saved.scores.0[seat.index()] = load_row(&mut bytes)?;
-        }
-        for _ in 0..bullets {
-            if !saved.bullets.0.push(load_row(&mut bytes)?) {
-                return Err(LoadError::Bullets);
-            }
-        }
-        if bytes.is_empty() { Ok(saved) } else { Err(LoadError::Length) }
-    }
-}
-
-fn load_row<T: Fields>(bytes: &mut &[u8]) -> Result<T, LoadError> {
-    let mut row = T::default();
-    row.fill(|field| {
-        let (head, rest) = bytes.split_at_checked(bytes_of(field)).ok_or(LoadError::Length)?;
-        let mut raw = [0u8; 4];
-        raw[..head.len()].copy_from_slice(head);
-        *bytes = rest;
-        let value = u32::from_le_bytes(raw);
-        let unused = 32 - 8 * head.len() as u32;
-        Ok(if field.signed { ((value << unused) as i32 >> unused) as u32 } else { value })
-    })?;
-    Ok(row)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn inputs_keep_what_was_put_in() {
-        for turn in -15..=15i8 {
-            for (thrust, fire) in [(false, false), (true, false), (false, true), (true, true)] {
-                let input = Input::new(turn, thrust, fire);
-                assert_eq!((input.turn(), input.thrust(), input.fire()), (i32::from(turn), thrust, fire));
-                assert_eq!(Input::from_bits(input.bits()), Some(input));
-            }
-        }
-        assert_eq!(Input::from_bits(0x80), None);
-        assert_eq!(Input::from_bits(0x10), None);
-    }
+    use crate::sim::fields::{Audience, Fields, Visible};
 
     #[test]
     fn bullets_hide_nothing() {

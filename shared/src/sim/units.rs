@@ -144,6 +144,35 @@ impl Angle {
         Angle((i32::from(self.0) + steps).rem_euclid(i32::from(ANGLE_STEPS)) as u16)
     }
 
+    /// The heading of `(x, y)`, within a step; mirrored points have mirrored headings. Of nowhere: 0.
+    pub fn of(x: i32, y: i32) -> Angle {
+        let (across, up) = (i64::from(x.unsigned_abs()), i64::from(y.unsigned_abs()));
+        // The last step of the first quarter that does not lie beyond: tan(step) <= up / across.
+        let (mut low, mut high) = (0, 1025u16);
+        while high - low > 1 {
+            let middle = (low + high) / 2;
+            let step = Angle(middle);
+            if i64::from(step.sin()) * across <= i64::from(step.cos()) * up {
+                low = middle;
+            } else {
+                high = middle;
+            }
+        }
+        let quarter = if across == 0 && up == 0 { 0 } else { low };
+        match (x >= 0, y >= 0) {
+            (true, true) => Angle(quarter),
+            (false, true) => Angle(2048 - quarter),
+            (false, false) => Angle(2048 + quarter),
+            (true, false) => Angle((ANGLE_STEPS - quarter) % ANGLE_STEPS),
+        }
+    }
+
+    /// The shorter turn from this angle to `other`, -2048 to 2047 steps.
+    pub fn to(self, other: Angle) -> i32 {
+        let half = i32::from(ANGLE_STEPS) / 2;
+        (i32::from(other.0) - i32::from(self.0) + half).rem_euclid(i32::from(ANGLE_STEPS)) - half
+    }
+
     /// Sine in 1/32768.
     pub fn sin(self) -> i32 {
         let step = usize::from(self.0 % ANGLE_STEPS);
@@ -212,6 +241,20 @@ mod tests {
             let length = i64::from(Angle(step).sin()).pow(2) + i64::from(Angle(step).cos()).pow(2);
             assert!((length - (1 << 30)).abs() < 1 << 17, "unit length at {step}: {length}");
         }
+    }
+
+    #[test]
+    fn the_heading_of_a_heading_is_itself_within_a_step() {
+        for step in 0..ANGLE_STEPS {
+            let (x, y) = (Angle(step).cos(), Angle(step).sin());
+            assert!(Angle(step).to(Angle::of(x, y)).abs() <= 1, "{step}");
+            assert!(Angle(step).to(Angle::of(4 * x, 4 * y)).abs() <= 1, "{step}");
+        }
+        assert_eq!(
+            [(1, 0), (0, 1), (-1, 0), (0, -1), (0, 0)].map(|(x, y)| Angle::of(x, y).0),
+            [0, 1024, 2048, 3072, 0]
+        );
+        assert_eq!((Angle(4000).to(Angle(100)), Angle(100).to(Angle(4000))), (196, -196));
     }
 
     #[test]

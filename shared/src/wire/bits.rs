@@ -88,19 +88,28 @@ impl<'a> BitReader<'a> {
     }
 
     /// Takes the fields of a row that `audience` may see; the others stay zero.
+    ///
+    /// # Errors
+    /// When the bits end, or are those of no row: an enum's number that names nothing does not come back as it was.
     #[inline]
     pub fn take_row<T: Fields>(&mut self, audience: Audience, owner: Option<Seat>) -> Result<T, WireError> {
-        let mut row = T::default();
+        let (mut row, mut taken, mut count) = (T::default(), [0u32; 32], 0);
         row.fill(|field| {
-            if !audience.sees(field.visible, owner) {
-                Ok(0)
-            } else if field.signed {
-                self.take_signed(field.bits)
-            } else {
-                self.take(field.bits)
-            }
+            let raw = match (audience.sees(field.visible, owner), field.signed) {
+                (false, _) => 0,
+                (true, true) => self.take_signed(field.bits)?,
+                (true, false) => self.take(field.bits)?,
+            };
+            taken[count] = raw;
+            count += 1;
+            Ok(raw)
         })?;
-        Ok(row)
+        let (mut known, mut index) = (true, 0);
+        row.each(|_, raw| {
+            known &= raw == taken[index];
+            index += 1;
+        });
+        if known { Ok(row) } else { Err(WireError::Range) }
     }
 
     /// Skips to the next whole byte.

@@ -6,7 +6,7 @@
 //! a row may be lost without a hole, at the cost of a few bytes.
 
 use super::{KIND_INPUT, WireError};
-use crate::sim::state::Input;
+use crate::sim::input::Input;
 use crate::sim::units::Tick;
 
 /// Inputs in one datagram at most.

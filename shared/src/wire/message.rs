@@ -11,7 +11,7 @@ use serde::de::{Error as _, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 
 use super::{CLIENT_MESSAGE_BYTES_MAX, MESSAGE_BYTES_MAX, MISSED_EVENTS_MAX, WireError, codec, websocket};
-use crate::sim::state::Event;
+use crate::sim::event::Event;
 use crate::sim::units::{MatchId, SEATS_MAX, Seat, Tick};
 
 /// From a client.
@@ -83,8 +83,8 @@ pub struct RosterSeat {
 pub struct ResultSeat {
     pub placement: u8,
     pub rounds_won: u8,
-    pub kills: u8,
-    pub deaths: u8,
+    pub kills: u16,
+    pub deaths: u16,
     pub assists: u8,
     pub shots: u16,
     pub hits: u16,
@@ -99,10 +99,10 @@ pub struct MissedEvent {
     pub what: Missed,
 }
 
-/// The events that still matter when they are over: all but shots and hits. See [`Event`].
+/// The events that still matter when they are over: deaths, rounds and the end. See [`Event`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Missed {
-    ShipDestroyed { victim: Seat, by: Seat, assists: u8 },
+    ShipDestroyed { victim: Seat, by: Option<Seat>, assists: u8 },
     RoundStarted { number: u8 },
     RoundWon { winner: Seat },
     RoundDrawn,
@@ -113,12 +113,12 @@ impl Missed {
     /// `None` for events that nobody needs to be told of later.
     pub fn of(event: &Event) -> Option<Missed> {
         Some(match *event {
-            Event::ShotFired { .. } | Event::ShipHit { .. } => return None,
-            Event::ShipDestroyed { victim, by, assists } => Missed::ShipDestroyed { victim, by, assists },
+            Event::ShipDestroyed { victim, by, assists, .. } => Missed::ShipDestroyed { victim, by, assists },
             Event::RoundStarted { number } => Missed::RoundStarted { number },
             Event::RoundWon { winner } => Missed::RoundWon { winner },
-            Event::RoundDrawn => Missed::RoundDrawn,
+            Event::RoundDrawn {} => Missed::RoundDrawn,
             Event::MatchWon { winner } => Missed::MatchWon { winner },
+            _ => return None,
         })
     }
 
@@ -126,7 +126,7 @@ impl Missed {
     pub fn is_possible(&self) -> bool {
         let seat = |seat: Seat| seat.index() < SEATS_MAX;
         match *self {
-            Missed::ShipDestroyed { victim, by, .. } => seat(victim) && seat(by),
+            Missed::ShipDestroyed { victim, by, .. } => seat(victim) && by.is_none_or(seat),
             Missed::RoundWon { winner } => seat(winner),
             Missed::MatchWon { winner } => winner.is_none_or(seat),
             Missed::RoundStarted { .. } | Missed::RoundDrawn => true,
@@ -267,7 +267,7 @@ pub fn samples() -> Vec<(&'static str, Vec<u8>)> {
     let welcome = |place| ToClient::Welcome { match_id: MatchId(7), place, seats: 4, rules_hash: 9 };
     let missed = [
         Missed::RoundStarted { number: 2 },
-        Missed::ShipDestroyed { victim: Seat(1), by: Seat(0), assists: 4 },
+        Missed::ShipDestroyed { victim: Seat(1), by: Some(Seat(0)), assists: 4 },
         Missed::RoundWon { winner: Seat(3) },
         Missed::RoundDrawn,
         Missed::MatchWon { winner: Some(Seat(2)) },

@@ -18,8 +18,9 @@ pub mod websocket;
 
 use crate::sim::fields::{Field, Fields};
 use crate::sim::rng::Hasher;
-use crate::sim::state::{Bullet, Round, Score, Ship};
-use crate::sim::units::{ANGLE_STEPS, POSITION_PER_UNIT, TICKS_PER_SECOND, VELOCITY_PER_UNIT};
+use crate::sim::state::State;
+use crate::sim::tables::{Shape, Walk};
+use crate::sim::units::{ANGLE_STEPS, POSITION_PER_UNIT, SEATS_MIN, TICKS_PER_SECOND, VELOCITY_PER_UNIT};
 
 /// Payload of one datagram at most: fits any path with an MTU of 1,200 after netcode, UDP and IP headers.
 pub const DATAGRAM_BYTES_MAX: usize = 1150;
@@ -84,9 +85,7 @@ pub fn fingerprint() -> u64 {
     for number in [POSITION_PER_UNIT, VELOCITY_PER_UNIT, i32::from(ANGLE_STEPS), TICKS_PER_SECOND as i32] {
         hasher.add(number as u32);
     }
-    for table in [Round::TABLE, Ship::TABLE, Score::TABLE, Bullet::TABLE] {
-        table.iter().for_each(|field| add_field(&mut hasher, field));
-    }
+    State::default().walk(SEATS_MIN as u8, &mut TableNames(&mut hasher));
     for (name, bytes) in samples() {
         hasher.add_bytes(name.as_bytes());
         hasher.add_bytes(&bytes);
@@ -98,6 +97,16 @@ pub fn fingerprint() -> u64 {
 pub fn samples() -> impl Iterator<Item = (&'static str, Vec<u8>)> {
     let datagrams = snapshot::samples().into_iter().chain(input::samples()).chain(acknowledge::samples());
     message::samples().into_iter().chain(datagrams).chain(websocket::samples())
+}
+
+struct TableNames<'a>(&'a mut Hasher);
+
+impl Walk for TableNames<'_> {
+    fn table<T: Fields>(&mut self, shape: Shape, _: &[T]) {
+        self.0.add_bytes(T::NAME.as_bytes());
+        self.0.add(shape as u32);
+        T::TABLE.iter().for_each(|field| add_field(self.0, field));
+    }
 }
 
 fn add_field(hasher: &mut Hasher, field: &Field) {

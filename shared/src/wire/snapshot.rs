@@ -13,10 +13,17 @@
 
 use super::bits::{BitReader, BitWriter};
 use super::{DATAGRAM_BYTES_MAX, KIND_SNAPSHOT, WireError};
-use crate::sim::fields::{Audience, Fields};
+use crate::sim::arena::PADS_MAX;
+use crate::sim::event::{EVENT_KIND_BITS, Event, Medal, Weapon};
+use crate::sim::fields::{Audience, Field, Fields, Visible};
+use crate::sim::items::Item;
 use crate::sim::list::FixedList;
-use crate::sim::rules::BULLETS_MAX;
-use crate::sim::state::{Bullet, Event, MatchRef, Round, Score, Ship, View};
+use crate::sim::rules::{BULLETS_MAX, Ruleset};
+use crate::sim::state::{
+    ASTEROIDS_MAX, Asteroid, BOMBS_MAX, Bomb, Bullet, HOMING_MAX, Homing, MINES_MAX, Mine, Pad, Round, Score, Ship,
+    State,
+};
+use crate::sim::tables::{Fill, MatchRef, Shape, View, Walk};
 use crate::sim::units::{SEATS_MAX, SEATS_MIN, Seat, Tick};
 
 /// Events in one snapshot at most; with more since the baseline, the snapshot is absolute.
@@ -50,26 +57,46 @@ pub struct Head {
     pub hash_long: bool,
 }
 
-/// Longest head: kind, flags, input tick, margin, hash, and the private fields of one ship (30 bits).
-pub const HEAD_BYTES_MAX: usize = 1 + 1 + 4 + 1 + 4 + 4;
+/// Width of the length of every list but that of bullets and events.
+const LIST_BITS: u8 = 4;
+const _: () = assert!(ASTEROIDS_MAX < 16 && PADS_MAX < 16 && HOMING_MAX < 16 && BOMBS_MAX < 16 && MINES_MAX < 16);
+
+/// Longest head: kind; flags, input tick, margin, hash, the private fields of one ship, and the mines in sight.
+pub const HEAD_BYTES_MAX: usize = 1
+    + (1 + 32
+        + 8
+        + 32
+        + bits_of(Ship::TABLE, Visible::Owner)
+        + bits_of(Score::TABLE, Visible::Owner)
+        + LIST_BITS as usize
+        + MINES_MAX * bits_of(Mine::TABLE, Visible::Everyone))
+    .div_ceil(8);
 /// Longest body, in bytes, for the static check below.
 const BODY_BYTES_MAX: usize = {
-    let ships = SEATS_MAX * (bits_of(Ship::TABLE) + bits_of(Score::TABLE));
-    let bullets = BULLETS_MAX * bits_of(Bullet::TABLE);
-    let events = EVENTS_MAX * (EVENT_HEAD_BITS + bits_of(Bullet::TABLE));
-    let list = if bullets > events { bullets } else { events };
-    (4 + 1 + 8 + bits_of(Round::TABLE) + ships + 8 + list).div_ceil(8)
+    let everyone = Visible::Everyone;
+    let ships = SEATS_MAX * (bits_of(Ship::TABLE, everyone) + bits_of(Score::TABLE, everyone));
+    let lists = 4 * LIST_BITS as usize
+        + ASTEROIDS_MAX * bits_of(Asteroid::TABLE, everyone)
+        + PADS_MAX * bits_of(Pad::TABLE, everyone)
+        + HOMING_MAX * bits_of(Homing::TABLE, everyone)
+        + BOMBS_MAX * bits_of(Bomb::TABLE, everyone);
+    let bullets = BULLETS_MAX * bits_of(Bullet::TABLE, everyone);
+    let events = EVENTS_MAX * (EVENT_HEAD_BITS + bits_of(Bullet::TABLE, everyone));
+    let longer = if bullets > events { bullets } else { events };
+    (4 + bits_of(Round::TABLE, everyone) + ships + lists + 1 + 8 + 8 + longer).div_ceil(8)
 };
 const _: () = assert!(HEAD_BYTES_MAX + BODY_BYTES_MAX <= DATAGRAM_BYTES_MAX, "the largest snapshot fits one datagram");
 
-/// Ticks since the baseline (8) and kind (3).
-const EVENT_HEAD_BITS: usize = 11;
+/// Ticks since the baseline (8) and kind.
+const EVENT_HEAD_BITS: usize = 8 + EVENT_KIND_BITS as usize;
 
-const fn bits_of(table: &[crate::sim::fields::Field]) -> usize {
+const fn bits_of(table: &[Field], visible: Visible) -> usize {
     let mut bits = 0;
     let mut index = 0;
     while index < table.len() {
-        bits += table[index].bits as usize;
+        if table[index].visible as u8 == visible as u8 {
+            bits += table[index].bits as usize;
+        }
         index += 1;
     }
     bits
@@ -83,7 +110,10 @@ pub fn encode_head(head: &Head, state: &MatchRef<'_>, seat: Seat, out: &mut Vec<
     writer.put(head.input_newest.0, 32);
     writer.put(head.input_margin_ticks as u8 as u32, 8);
     writer.put(head.view_hash, if head.hash_long { 32 } else { 16 });
-    put_own(&mut writer, &state.ships.0[seat.index()]);
+    put_own(&mut writer, &state.ships[seat.index()]);
+    let mines = state.sighted(Audience::Seat(seat));
+    writer.put(mines.len() as u32, LIST_BITS);
+    mines.iter().for_each(|mine| writer.put_row(mine, Audience::Public, None));
     writer.finish();
 }
 
@@ -96,34 +126,22 @@ pub fn encode_public_head(hash: u32, hash_long: bool, out: &mut Vec<u8>) {
     writer.finish();
 }
 
-/// The rows of one tick, wherever they are kept: in a match, or in a snapshot decoded again.
+/// The tables of one tick, wherever they are kept: in a match, or in a snapshot decoded again.
 #[derive(Clone, Copy, Debug)]
 pub struct Rows<'a> {
-    pub round: &'a Round,
-    /// One per seat.
-    pub ships: &'a [Ship],
-    /// One per seat.
-    pub scores: &'a [Score],
-    pub bullets: &'a [Bullet],
+    pub seats: u8,
+    pub state: &'a State,
 }
 
 impl<'a> From<&MatchRef<'a>> for Rows<'a> {
     fn from(state: &MatchRef<'a>) -> Self {
-        let seats = usize::from(state.setup.seats);
-        Rows {
-            round: state.round,
-            ships: &state.ships.0[..seats],
-            scores: &state.scores.0[..seats],
-            bullets: &state.bullets.0,
-        }
+        Rows { seats: state.setup.seats, state: state.state }
     }
 }
 
 impl<'a> From<&'a Decoded> for Rows<'a> {
     fn from(decoded: &'a Decoded) -> Self {
-        let Decoded { round, bullets, .. } = decoded;
-        let seats = usize::from(decoded.seats);
-        Rows { round, ships: &decoded.ships[..seats], scores: &decoded.scores[..seats], bullets }
+        Rows { seats: decoded.seats, state: &decoded.state }
     }
 }
 
@@ -134,42 +152,76 @@ pub fn encode_body<'r, 'e>(
     events: impl Iterator<Item = &'e (Tick, Event)>,
     out: &mut Vec<u8>,
 ) {
-    let rows = rows.into();
+    let Rows { seats, state } = rows.into();
     let mut writer = BitWriter::new(out);
-    writer.put(rows.ships.len() as u32, 4);
-    writer.put_row(rows.round, Audience::Public, None);
-    rows.ships.iter().for_each(|ship| writer.put_row(ship, Audience::Public, None));
-    rows.scores.iter().for_each(|score| writer.put_row(score, Audience::Public, None));
+    writer.put(seats.into(), 4);
+    state.walk(seats, &mut PutTables { writer: &mut writer });
     match baseline {
         Baseline::Absolute => {
             writer.put(0, 1);
-            writer.put(rows.bullets.len() as u32, 8);
-            rows.bullets.iter().for_each(|bullet| writer.put_row(bullet, Audience::Public, None));
+            writer.put(state.bullets.len() as u32, 8);
+            state.bullets.iter().for_each(|bullet| writer.put_row(bullet, Audience::Public, None));
         }
         Baseline::After(tick) => {
             writer.put(1, 1);
-            writer.put(rows.round.tick.since(tick), 8);
-            let events: FixedEvents = events.copied().collect();
-            writer.put(events.0.len() as u32, 8);
-            events.0.iter().for_each(|(at, event)| put_event(&mut writer, at.since(tick), event));
+            writer.put(state.round.tick.since(tick), 8);
+            // Cut without a heap allocation; callers go absolute before that.
+            let events: FixedList<(Tick, Event), EVENTS_MAX> = events.copied().collect();
+            writer.put(events.len() as u32, 8);
+            events.iter().for_each(|(at, event)| put_event(&mut writer, at.since(tick), event));
         }
     }
     writer.finish();
 }
 
-/// Events collected without a heap allocation, cut at [`EVENTS_MAX`] (callers go absolute before that).
-struct FixedEvents(FixedList<(Tick, Event), EVENTS_MAX>);
+/// Writes what of each table is for everyone; bullets and mines go their own ways.
+struct PutTables<'w, 'b> {
+    writer: &'w mut BitWriter<'b>,
+}
 
-impl FromIterator<(Tick, Event)> for FixedEvents {
-    fn from_iter<I: IntoIterator<Item = (Tick, Event)>>(events: I) -> Self {
-        let mut list = FixedList::default();
-        for event in events {
-            if !list.push(event) {
-                break;
-            }
+impl Walk for PutTables<'_, '_> {
+    #[inline]
+    fn table<T: Fields>(&mut self, shape: Shape, rows: &[T]) {
+        match shape {
+            Shape::One | Shape::PerSeat => {}
+            Shape::List => self.writer.put(rows.len() as u32, LIST_BITS),
+            Shape::ByEvent | Shape::Sighted => return,
         }
-        FixedEvents(list)
+        rows.iter().for_each(|row| self.writer.put_row(row, Audience::Public, None));
     }
+}
+
+/// The other way round.
+struct TakeTables<'r, 'b> {
+    reader: &'r mut BitReader<'b>,
+}
+
+impl Fill for TakeTables<'_, '_> {
+    type Error = WireError;
+
+    fn rows<T: Fields>(&mut self, _: Shape, rows: &mut [T]) -> Result<(), WireError> {
+        for row in rows {
+            *row = self.reader.take_row(Audience::Public, None)?;
+        }
+        Ok(())
+    }
+
+    fn list<T: Fields, const N: usize>(&mut self, shape: Shape, list: &mut FixedList<T, N>) -> Result<(), WireError> {
+        if shape == Shape::List { take_list(self.reader, LIST_BITS, list) } else { Ok(()) }
+    }
+}
+
+fn take_list<T: Fields, const N: usize>(
+    reader: &mut BitReader<'_>,
+    bits: u8,
+    list: &mut FixedList<T, N>,
+) -> Result<(), WireError> {
+    for _ in 0..reader.take(bits)? {
+        if !list.push(reader.take_row(Audience::Public, None)?) {
+            return Err(WireError::Range);
+        }
+    }
+    Ok(())
 }
 
 fn put_own(writer: &mut BitWriter<'_>, ship: &Ship) {
@@ -181,65 +233,49 @@ fn put_own(writer: &mut BitWriter<'_>, ship: &Ship) {
 }
 
 fn take_own(reader: &mut BitReader<'_>, ship: &mut Ship) -> Result<(), WireError> {
+    ship.fill(|field| match (field.visible == Visible::Owner, field.signed) {
+        (false, _) => Ok(0),
+        (true, false) => reader.take(field.bits),
+        (true, true) => reader.take_signed(field.bits),
+    })
+}
+
+/// `ship` with the private fields of `own`.
+fn with_own(ship: &Ship, own: &Ship) -> Ship {
     let (mut values, mut count) = ([0u32; 32], 0);
-    ship.each(|_, value| {
+    own.each(|_, value| {
         values[count] = value;
         count += 1;
     });
     let mut index = 0;
-    ship.fill(|field| {
-        index += 1;
-        if field.visible == crate::sim::fields::Visible::Owner {
-            reader.take(field.bits)
-        } else {
-            Ok(values[index - 1])
+    ship.each(|field, value| {
+        if field.visible != Visible::Owner {
+            values[index] = value;
         }
-    })
+        index += 1;
+    });
+    let (mut whole, mut next) = (Ship::default(), 0);
+    let filled: Result<(), std::convert::Infallible> = whole.fill(|_| {
+        next += 1;
+        Ok(values[next - 1])
+    });
+    filled.unwrap_or_else(|never| match never {});
+    whole
 }
 
 fn put_event(writer: &mut BitWriter<'_>, after_ticks: u32, event: &Event) {
     writer.put(after_ticks, 8);
-    let mut put = |kind: u32, fields: &[(u32, u8)]| {
-        writer.put(kind, 3);
-        fields.iter().for_each(|(value, bits)| writer.put(*value, *bits));
-    };
-    match event {
-        Event::ShotFired { bullet } => {
-            put(0, &[]);
-            writer.put_row(bullet, Audience::Public, None);
-        }
-        Event::ShipHit { bullet, victim } => put(1, &[(u32::from(*bullet), 16), (u32::from(victim.0), 3)]),
-        Event::ShipDestroyed { victim, by, assists } => {
-            put(2, &[(u32::from(victim.0), 3), (u32::from(by.0), 3), (u32::from(*assists), 8)]);
-        }
-        Event::RoundStarted { number } => put(3, &[(u32::from(*number), 8)]),
-        Event::RoundWon { winner } => put(4, &[(u32::from(winner.0), 3)]),
-        Event::RoundDrawn => put(5, &[]),
-        Event::MatchWon { winner } => put(6, &[(winner.map_or(0, |seat| u32::from(seat.0) + 1), 4)]),
-    }
+    writer.put(event.kind(), EVENT_KIND_BITS);
+    event.put(&mut |value, bits| writer.put(value, bits));
 }
 
 fn take_event(reader: &mut BitReader<'_>, baseline: Tick) -> Result<(Tick, Event), WireError> {
     let tick = baseline.plus(reader.take(8)?);
-    let event = match reader.take(3)? {
-        0 => Event::ShotFired { bullet: reader.take_row(Audience::Public, None)? },
-        1 => Event::ShipHit { bullet: reader.take(16)? as u16, victim: Seat(reader.take(3)? as u8) },
-        2 => Event::ShipDestroyed {
-            victim: Seat(reader.take(3)? as u8),
-            by: Seat(reader.take(3)? as u8),
-            assists: reader.take(8)? as u8,
-        },
-        3 => Event::RoundStarted { number: reader.take(8)? as u8 },
-        4 => Event::RoundWon { winner: Seat(reader.take(3)? as u8) },
-        5 => Event::RoundDrawn,
-        6 => match reader.take(4)? {
-            0 => Event::MatchWon { winner: None },
-            seat @ 1..=8 => Event::MatchWon { winner: Some(Seat(seat as u8 - 1)) },
-            _ => return Err(WireError::Range),
-        },
-        _ => return Err(WireError::Range),
-    };
-    Ok((tick, event))
+    let kind = reader.take(EVENT_KIND_BITS)?;
+    let event = Event::take(kind, &mut |field: &'static Field| {
+        if field.signed { reader.take_signed(field.bits) } else { reader.take(field.bits) }
+    })?;
+    event.map(|event| (tick, event)).ok_or(WireError::Range)
 }
 
 /// A snapshot as it came: still to be applied over what the receiver knows.
@@ -248,11 +284,8 @@ pub struct Decoded {
     pub head: Head,
     pub baseline: Baseline,
     pub seats: u8,
-    pub round: Round,
-    pub ships: [Ship; SEATS_MAX],
-    pub scores: [Score; SEATS_MAX],
-    /// Live bullets; only with [`Baseline::Absolute`].
-    pub bullets: FixedList<Bullet, BULLETS_MAX>,
+    /// Bullets only with [`Baseline::Absolute`].
+    pub state: State,
     /// Events after the baseline, in order; only with [`Baseline::After`].
     pub events: FixedList<(Tick, Event), EVENTS_MAX>,
 }
@@ -276,19 +309,22 @@ pub fn decode(bytes: &[u8], audience: impl Into<Audience>) -> Result<Decoded, Wi
         reader.finish()?;
         return Ok(decoded);
     };
-    let mut own = Ship::default();
-    let head = take_head(&mut reader, &mut own)?;
+    let (mut own, mut mines) = (Ship::default(), FixedList::default());
+    let head = take_head(&mut reader, &mut own, &mut mines)?;
     let mut decoded = take_body(&mut reader, head)?;
     reader.finish()?;
-    let ship = decoded.ships.get_mut(seat.index()).filter(|_| seat.0 < decoded.seats).ok_or(WireError::Range)?;
-    ship.ammunition = own.ammunition;
-    ship.reload_ticks = own.reload_ticks;
-    ship.cooldown_ticks = own.cooldown_ticks;
-    ship.shots = own.shots;
+    let seats = usize::from(decoded.seats);
+    let ship = decoded.state.ships[..seats].get_mut(seat.index()).ok_or(WireError::Range)?;
+    *ship = with_own(ship, &own);
+    decoded.state.mines = mines;
     Ok(decoded)
 }
 
-fn take_head(reader: &mut BitReader<'_>, own: &mut Ship) -> Result<Head, WireError> {
+fn take_head(
+    reader: &mut BitReader<'_>,
+    own: &mut Ship,
+    mines: &mut FixedList<Mine, MINES_MAX>,
+) -> Result<Head, WireError> {
     let hash_long = reader.take(1)? == 1;
     let head = Head {
         hash_long,
@@ -297,6 +333,7 @@ fn take_head(reader: &mut BitReader<'_>, own: &mut Ship) -> Result<Head, WireErr
         view_hash: reader.take(if hash_long { 32 } else { 16 })?,
     };
     take_own(reader, own)?;
+    take_list(reader, LIST_BITS, mines)?;
     reader.align()?;
     Ok(head)
 }
@@ -313,58 +350,22 @@ fn take_body(reader: &mut BitReader<'_>, head: Head) -> Result<Decoded, WireErro
     if !(SEATS_MIN..=SEATS_MAX).contains(&usize::from(seats)) {
         return Err(WireError::Range);
     }
-    let mut decoded = Decoded {
-        head,
-        baseline: Baseline::Absolute,
-        seats,
-        round: take_round(reader)?,
-        ships: [Ship::default(); SEATS_MAX],
-        scores: [Score::default(); SEATS_MAX],
-        bullets: FixedList::default(),
-        events: FixedList::default(),
-    };
-    for index in 0..usize::from(seats) {
-        decoded.ships[index] = reader.take_row(Audience::Public, None)?;
-    }
-    for index in 0..usize::from(seats) {
-        decoded.scores[index] = reader.take_row(Audience::Public, None)?;
-    }
+    let (mut state, mut events) = (State::default(), FixedList::default());
+    state.fill(seats, &mut TakeTables { reader })?;
+    let mut baseline = Baseline::Absolute;
     if reader.take(1)? == 0 {
-        for _ in 0..reader.take(8)? {
-            if !decoded.bullets.push(reader.take_row(Audience::Public, None)?) {
-                return Err(WireError::Range);
-            }
-        }
+        take_list(reader, 8, &mut state.bullets)?;
     } else {
         let age = reader.take(8)?;
-        let baseline = Tick(decoded.round.tick.0.checked_sub(age).ok_or(WireError::Range)?);
-        decoded.baseline = Baseline::After(baseline);
+        let since = Tick(state.round.tick.0.checked_sub(age).ok_or(WireError::Range)?);
+        baseline = Baseline::After(since);
         for _ in 0..reader.take(8)? {
-            if !decoded.events.push(take_event(reader, baseline)?) {
+            if !events.push(take_event(reader, since)?) {
                 return Err(WireError::Range);
             }
         }
     }
-    Ok(decoded)
-}
-
-/// The round row, refused when its phase number is none of the phases.
-fn take_round(reader: &mut BitReader<'_>) -> Result<Round, WireError> {
-    let (mut row, mut canonical) = (Round::default(), true);
-    let mut raw = [0u32; 32];
-    let mut count = 0;
-    row.fill(|field| {
-        let value = if Audience::Public.sees(field.visible, None) { reader.take(field.bits)? } else { 0 };
-        raw[count] = value;
-        count += 1;
-        Ok(value)
-    })?;
-    let mut index = 0;
-    row.each(|_, value| {
-        canonical &= value == raw[index];
-        index += 1;
-    });
-    if canonical { Ok(row) } else { Err(WireError::Range) }
+    Ok(Decoded { head, baseline, seats, state, events })
 }
 
 /// Why a decoded snapshot was not applied; not an error of the sender, only of luck.
@@ -378,78 +379,87 @@ pub enum NotApplied {
 
 impl Decoded {
     pub fn tick(&self) -> Tick {
-        self.round.tick
+        self.state.round.tick
     }
 
-    /// Makes the next view out of `known` and this snapshot. `bullet_life_ticks` is the rules' own.
+    /// Makes the next view out of `known` and this snapshot.
     ///
     /// # Errors
     /// When the snapshot cannot be used with what is known; `known` is unchanged.
-    pub fn apply(&self, known: &mut View, bullet_life_ticks: u16) -> Result<(), NotApplied> {
+    pub fn apply(&self, known: &mut View, rules: &Ruleset) -> Result<(), NotApplied> {
         if known.round.tick >= self.tick() && known.round.tick != Tick(0) {
             return Err(NotApplied::Stale);
         }
-        match self.baseline {
-            Baseline::Absolute => known.bullets = self.bullets,
+        let bullets = match self.baseline {
+            Baseline::Absolute => self.state.bullets,
             Baseline::After(tick) if known.round.tick < tick || known.round.tick == Tick(0) => {
                 return Err(NotApplied::NoBaseline);
             }
-            Baseline::After(_) => self.apply_events(known, bullet_life_ticks),
-        }
+            Baseline::After(_) => self.flown(known, rules),
+        };
         known.seats = self.seats;
-        known.round = self.round;
-        known.ships = self.ships;
-        known.scores = self.scores;
+        known.state = State { bullets, ..self.state };
         Ok(())
     }
 
-    /// Replays the events that `known` has not seen over its bullets, then drops those that are spent.
-    fn apply_events(&self, known: &mut View, bullet_life_ticks: u16) {
-        let seen = known.round.tick;
-        for (tick, event) in self.events.iter().filter(|(tick, _)| *tick > seen) {
-            match event {
-                Event::ShotFired { bullet } => {
-                    // The server's list lost its spent bullets in every tick between; so must this one, or it fills up.
-                    known.bullets.retain(|bullet| bullet.age(*tick) <= bullet_life_ticks);
+    /// The bullets of `known`, flown tick by tick to this snapshot's as the server flew them, with what began and ended.
+    fn flown(&self, known: &View, rules: &Ruleset) -> FixedList<Bullet, BULLETS_MAX> {
+        let (mut bullets, arena) = (known.bullets, rules.arena(self.seats));
+        let mut events = self.events.iter().filter(|(tick, _)| *tick > known.round.tick).peekable();
+        for tick in (known.round.tick.0 + 1..=self.tick().0).map(Tick) {
+            bullets.retain_mut(|bullet| bullet.step(tick, rules, arena).is_none_or(|flight| !flight.spent));
+            while let Some((_, event)) = events.next_if(|(at, _)| *at <= tick) {
+                match event {
                     // A full list can only come from a lying server; the hash will say so.
-                    let _ = known.bullets.push(*bullet);
+                    Event::ShotFired { bullet } => _ = bullets.push(*bullet),
+                    Event::ShipHit { bullet, .. } | Event::AsteroidHit { bullet, .. } => {
+                        bullets.retain(|known| known.id != *bullet);
+                    }
+                    Event::RoundStarted { .. } => bullets.clear(),
+                    _ => {}
                 }
-                Event::ShipHit { bullet, .. } => known.bullets.retain(|b| b.id != *bullet),
-                Event::RoundStarted { .. } => known.bullets.clear(),
-                _ => {}
             }
         }
-        let tick = self.tick();
-        known.bullets.retain(|bullet| bullet.age(tick) < bullet_life_ticks);
+        bullets
     }
 }
 
 /// Samples for fingerprint and golden test: one absolute, one with every kind of event, and one for a spectator.
 pub fn samples() -> Vec<(&'static str, Vec<u8>)> {
     let setup = sample_setup();
-    let mut ships = crate::sim::state::Ships::default();
-    let mut bullets = crate::sim::state::Bullets::default();
-    for (index, ship) in ships.0.iter_mut().enumerate().take(2) {
+    let mut state = State { round: Round { tick: Tick(510), number: 2, ..Round::default() }, ..State::default() };
+    for (index, ship) in state.ships.iter_mut().enumerate().take(2) {
         let x = 1000 * (index as i32 + 1);
         *ship = Ship { x, y: 77, vx: -x, vy: 3, alive: true, hull: 50, ammunition: 2, shots: 9, ..Ship::default() };
     }
     let bullet = Bullet { id: 73, born: 500, x: 20_000, y: 10_000, ..Bullet::default() };
-    let _ = bullets.0.push(bullet);
-    let state = MatchRef {
-        setup: &setup,
-        round: &Round { tick: Tick(510), number: 2, ..Round::default() },
-        ships: &ships,
-        scores: &crate::sim::state::Scores::default(),
-        bullets: &bullets,
-        events: &crate::sim::state::Events::default(),
-    };
+    // One row of everything: the lists have room.
+    let _ = state.bullets.push(bullet)
+        && state.asteroids.push(Asteroid { id: 3, x: 5000, y: 6000, vx: -70, size: 2, hits: 1, ..Asteroid::default() })
+        && state.pads.push(Pad { item: Item::Laser, ready: Tick(600) })
+        && state.homing.push(Homing { owner: Seat(1), x: 400, y: 300, spent: Tick(700), ..Homing::default() })
+        && state.bombs.push(Bomb { owner: Seat(0), x: 90, y: 80, spent: Tick(650) })
+        && state.mines.push(Mine { owner: Seat(1), x: 33, y: 44, armed: Tick(520), spent: Tick(900) });
+    let happened = crate::sim::state::Events::default();
+    let state = MatchRef { setup: &setup, state: &state, events: &happened };
+    let (victim, seat) = (Seat(1), Seat(1));
     let events = [
         Event::ShotFired { bullet },
-        Event::ShipHit { bullet: 73, victim: Seat(1) },
-        Event::ShipDestroyed { victim: Seat(1), by: Seat(0), assists: 4 },
+        Event::ShipHit { bullet: 73, victim },
+        Event::AsteroidHit { bullet: 73, asteroid: 3 },
+        Event::AsteroidBroken { asteroid: 3 },
+        Event::ShipDestroyed { victim, by: Some(Seat(0)), weapon: Weapon::Homing, assists: 4 },
+        Event::PodDestroyed { victim, by: None, weapon: Weapon::Asteroid },
+        Event::ShipReturned { seat, rescuer: None },
+        Event::Dashed { seat },
+        Event::ItemTaken { seat, item: Item::Mine },
+        Event::ItemUsed { seat, item: Item::Triple },
+        Event::MineExploded { owner: Seat(0), x: 700, y: 300 },
+        Event::MedalWon { seat, medal: Medal::LongShot },
+        Event::SuddenDeath {},
         Event::RoundStarted { number: 2 },
         Event::RoundWon { winner: Seat(1) },
-        Event::RoundDrawn,
+        Event::RoundDrawn {},
         Event::MatchWon { winner: Some(Seat(0)) },
     ]
     .map(|event| (Tick(505), event));

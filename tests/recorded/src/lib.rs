@@ -11,8 +11,9 @@
 #[cfg(target_arch = "wasm32")]
 mod exports;
 
+use astro_shared::sim::input::Input;
 use astro_shared::sim::rules::{AssetError, Ruleset};
-use astro_shared::sim::state::{Input, Inputs};
+use astro_shared::sim::state::Inputs;
 use astro_shared::sim::units::Tick;
 use astro_shared::sim::{self, SimPlugin};
 use serde::{Deserialize, Serialize};

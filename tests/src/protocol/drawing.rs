@@ -8,8 +8,9 @@
 
 use std::fmt::Write;
 
+use astro_shared::sim::event::Event;
 use astro_shared::sim::fields::{Audience, Field, Fields, Visible};
-use astro_shared::sim::state::{Bullet, Event, Round, Score, Ship};
+use astro_shared::sim::state::{Bullet, Round, Score, Ship};
 use astro_shared::wire::bits::BitReader;
 use astro_shared::wire::snapshot::Decoded;
 

@@ -16,8 +16,9 @@ use astro_server::host::{crew, link};
 use astro_shared::api::{NAME_CHARS_MAX, QuickplayRequest, TicketAnswer, hex};
 use astro_shared::assets::{RULES, sample_ruleset};
 use astro_shared::sim::fields::{Audience, Visible};
+use astro_shared::sim::input::Input;
 use astro_shared::sim::round::Phase;
-use astro_shared::sim::state::{Bullet, Input, Round, Score, Ship};
+use astro_shared::sim::state::{Bullet, Round, Score, Ship};
 use astro_shared::sim::units::{
     ANGLE_STEPS, MatchId, POSITION_PER_UNIT, SEATS_MAX, Seat, TICKS_PER_SECOND, TURN_MAX, VELOCITY_PER_UNIT,
 };

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use astro_shared::sim::state::Input;
+use astro_shared::sim::input::Input;
 use astro_shared::sim::units::Tick;
 use astro_shared::wire::input::InputDatagram;
 

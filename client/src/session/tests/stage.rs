@@ -5,10 +5,11 @@
 
 use std::collections::BTreeMap;
 
+use astro_shared::sim::event::Event;
 use astro_shared::sim::fields::Audience;
 use astro_shared::sim::pilot::{self, Skill};
 use astro_shared::sim::round::Phase;
-use astro_shared::sim::state::{Event, Inputs};
+use astro_shared::sim::state::Inputs;
 use astro_shared::sim::units::MatchId;
 use astro_shared::sim::{self, MatchKey, SimPlugin};
 use astro_shared::wire::acknowledge::Acknowledge;

@@ -9,7 +9,7 @@
 use std::collections::VecDeque;
 
 use astro_shared::sim::fields::Audience;
-use astro_shared::sim::state::MatchRef;
+use astro_shared::sim::tables::MatchRef;
 use astro_shared::sim::units::Tick;
 use astro_shared::wire::message::ToClient;
 use astro_shared::wire::snapshot::{self, BASELINE_AGE_MAX, Baseline};

@@ -1,8 +1,9 @@
 //! What is kept for spectators, and how many they may be.
 
 use astro_shared::sim::SimPlugin;
+use astro_shared::sim::event::Event;
 use astro_shared::sim::fields::{Fields, Visible};
-use astro_shared::sim::state::{Bullet, Bullets, Event, Events, Inputs, Round, Scores, Setup, Ships};
+use astro_shared::sim::state::{Events, Inputs, Round, Setup, State};
 use astro_shared::sim::units::Seat;
 use astro_shared::sim::{self};
 use astro_shared::wire::message::RosterSeat;
@@ -27,17 +28,19 @@ fn filled<T: Fields>(with_secrets: bool) -> T {
 
 /// Everything that is kept of one tick of a match whose secrets are there, or are not.
 fn kept(with_secrets: bool) -> Vec<u8> {
-    let (setup, mut bullets) = (setup(), Bullets::default());
-    assert!(bullets.0.push(filled::<Bullet>(true)));
-    let round = Round { tick: Tick(600), ..filled(with_secrets) };
-    let state = MatchRef {
-        setup: &setup,
-        round: &round,
-        ships: &Ships([filled(with_secrets); 8]),
-        scores: &Scores([filled(with_secrets); 8]),
-        bullets: &bullets,
-        events: &Events(vec![Event::RoundStarted { number: 3 }]),
+    let mut tables = State {
+        round: Round { tick: Tick(600), ..filled(with_secrets) },
+        ships: [filled(with_secrets); 8],
+        scores: [filled(with_secrets); 8],
+        ..State::default()
     };
+    assert!(
+        tables.bullets.push(filled(true)) && tables.asteroids.push(filled(true)) && tables.bombs.push(filled(true))
+    );
+    // The public sees no mine at all.
+    assert!(!with_secrets || tables.mines.push(filled(true)));
+    let (setup, events) = (setup(), Events(vec![Event::RoundStarted { number: 3 }]));
+    let state = MatchRef { setup: &setup, state: &tables, events: &events };
     let mut history = History::new(0);
     history.record(&state, 0);
     let mut picture = Vec::new();

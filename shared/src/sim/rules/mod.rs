@@ -6,17 +6,25 @@
 //! *Invariant:* numbers become grid steps by one multiplication and one rounding, equal on all machines.
 //! Start reading at [`Ruleset::new`].
 
+pub(super) mod bounds;
+mod check;
+pub mod text;
+
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde::de::DeserializeOwned;
 
+use super::arena::check::check_arena;
+use super::arena::{Arena, SMALL_SEATS_MAX};
+use super::items::ItemsGrid;
 use super::modes::Mode;
 use super::rng::Hasher;
-use super::units::{ANGLE_STEPS, Angle, POSITION_PER_UNIT, SEATS_MAX, TICKS_PER_SECOND, TURN_MAX, VELOCITY_PER_UNIT};
+use super::units::{ANGLE_STEPS, POSITION_PER_UNIT, SEATS_MAX, TICKS_PER_SECOND, TURN_MAX, VELOCITY_PER_UNIT};
+pub use text::{RulesText, RulesetText};
 
 /// Bullets alive in one match at most; bounds the bullet list, the snapshot and the memory of a match.
-pub const BULLETS_MAX: usize = 64;
-/// Bullets of one seat alive at most; rules that could exceed it are refused at load.
+pub const BULLETS_MAX: usize = 56;
+/// Bullets of one seat alive at most, in the largest match; rules by which a plain gun could exceed it are refused at load.
 pub const BULLETS_PER_SEAT_MAX: u32 = (BULLETS_MAX / SEATS_MAX) as u32;
 
 /// The longest match that rules may allow. Replays hold two hours, waiting included.
@@ -32,93 +40,16 @@ pub struct AssetError {
     pub reason: String,
 }
 
-/// An arena as written. Lengths in arena units.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ArenaText {
-    pub name: String,
-    pub width: u32,
-    pub height: u32,
-    pub edge: Edge,
-    pub spawns: Vec<SpawnText>,
-}
-
-/// What the rim of an arena does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Edge {
-    /// What leaves on one side comes in on the other.
-    Wrap,
-}
-
-/// Where a ship starts and where it looks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct SpawnText {
-    pub x: u32,
-    pub y: u32,
-    pub heading_degrees: u32,
-}
-
-/// Rules as written. Units are in the field names; speeds are units/s, lengths units.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct RulesText {
-    pub name: String,
-    pub mode: Mode,
-    /// Name of the arena file.
-    pub arena: String,
-    pub rounds_to_win: u8,
-    pub countdown_ms: u32,
-    pub round_ms_max: u32,
-    pub round_over_ms: u32,
-    pub play_ms_max: u32,
-    pub draws_in_a_row_max: u8,
-    pub ship: ShipText,
-    pub gun: GunText,
-}
-
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ShipText {
-    pub radius: f32,
-    pub hull: u8,
-    pub turn_degrees_per_s: f32,
-    pub thrust: f32,
-    pub top_speed: f32,
-    pub drag_per_s: f32,
-}
-
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct GunText {
-    pub magazine: u8,
-    pub reload_ms: u32,
-    pub cooldown_ms: u32,
-    pub bullet_speed: f32,
-    pub bullet_life_ms: u32,
-    pub damage: u8,
-    pub recoil: f32,
-}
-
-/// A spawn point in grid steps.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Spawn {
-    pub x: i32,
-    pub y: i32,
-    pub angle: Angle,
-}
-
 /// Rules and arena in ticks and grid steps, ready for the systems, together with the text they came from.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Ruleset {
     text: RulesetText,
     hash: u64,
     pub mode: Mode,
-    /// Arena size in position steps.
-    pub width: i32,
-    pub height: i32,
-    pub spawns: Vec<Spawn>,
+    small: Arena,
+    large: Arena,
+    pub score_target: u16,
+    pub friendly_fire: bool,
     pub rounds_to_win: u8,
     pub draws_in_a_row_max: u8,
     pub countdown_ticks: u32,
@@ -142,14 +73,50 @@ pub struct Ruleset {
     pub bullet_life_ticks: u16,
     pub damage: u8,
     pub recoil: i32,
+    pub lives: u8,
+    pub return_ticks: u16,
+    pub guard_ticks: u8,
+    pub dash: Dash,
+    /// Velocity steps per tick.
+    pub bump_speed: i32,
+    pub bump_damage: u8,
+    pub pod: Pod,
+    /// Velocity steps per tick.
+    pub asteroid_speed: i32,
+    pub asteroid_hits: u8,
+    pub asteroid_damage: u8,
+    pub sudden_death: SuddenDeath,
+    pub items: ItemsGrid,
 }
 
-/// The two documents of a ruleset as one: what the HTTP side serves by hash and replays contain.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct RulesetText {
-    pub rules: RulesText,
-    pub arena: ArenaText,
+/// See [`text::DashText`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Dash {
+    /// Velocity steps per tick; 0: there is none.
+    pub speed: i32,
+    pub ticks: u8,
+    pub cooldown_ticks: u16,
+}
+
+/// See [`text::PodText`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pod {
+    pub enabled: bool,
+    pub ticks: u16,
+    /// Position steps.
+    pub radius: i32,
+    /// Velocity steps per tick.
+    pub thrust: i32,
+    pub top_speed: i32,
+}
+
+/// See [`text::SuddenDeathText`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SuddenDeath {
+    /// Of a round; 0: never.
+    pub after_ticks: u32,
+    pub closing_ticks: u32,
+    pub damage: u8,
 }
 
 impl Ruleset {
@@ -159,16 +126,17 @@ impl Ruleset {
     /// The first field out of bounds, with the file that holds it.
     pub fn new(text: RulesetText, rules_file: &str, arena_file: &str) -> Result<Ruleset, AssetError> {
         check_arena(&text.arena, arena_file)?;
-        check_rules(&text.rules, rules_file)?;
+        check::check_rules(&text.rules, rules_file)?;
         let (rules, arena) = (&text.rules, &text.arena);
         let mut hasher = Hasher::new(0);
         hasher.add_bytes(canonical(&text).as_bytes());
         let ruleset = Ruleset {
             hash: hasher.finish(),
             mode: rules.mode,
-            width: arena.width as i32 * POSITION_PER_UNIT,
-            height: arena.height as i32 * POSITION_PER_UNIT,
-            spawns: arena.spawns.iter().map(Spawn::from_text).collect(),
+            small: Arena::new(arena, &arena.small),
+            large: Arena::new(arena, &arena.large),
+            score_target: rules.score_target,
+            friendly_fire: rules.friendly_fire,
             rounds_to_win: rules.rounds_to_win,
             draws_in_a_row_max: rules.draws_in_a_row_max,
             countdown_ticks: ticks(rules.countdown_ms),
@@ -191,6 +159,32 @@ impl Ruleset {
             bullet_life_ticks: ticks(rules.gun.bullet_life_ms) as u16,
             damage: rules.gun.damage,
             recoil: per_tick(rules.gun.recoil),
+            lives: rules.ship.lives,
+            return_ticks: ticks(rules.ship.return_ms) as u16,
+            guard_ticks: ticks(rules.ship.guard_ms) as u8,
+            dash: Dash {
+                speed: per_tick(rules.dash.speed),
+                ticks: ticks(rules.dash.ms) as u8,
+                cooldown_ticks: ticks(rules.dash.cooldown_ms) as u16,
+            },
+            bump_speed: per_tick(rules.bump.speed),
+            bump_damage: rules.bump.damage,
+            pod: Pod {
+                enabled: rules.pod.enabled,
+                ticks: ticks(rules.pod.ms) as u16,
+                radius: rounded(rules.pod.radius * POSITION_PER_UNIT as f32),
+                thrust: per_tick(rules.pod.thrust / TICKS_PER_SECOND as f32),
+                top_speed: per_tick(rules.pod.top_speed),
+            },
+            asteroid_speed: per_tick(rules.asteroid.speed),
+            asteroid_hits: rules.asteroid.hits,
+            asteroid_damage: rules.asteroid.damage,
+            sudden_death: SuddenDeath {
+                after_ticks: ticks(rules.sudden_death.after_ms),
+                closing_ticks: ticks(rules.sudden_death.closing_ms),
+                damage: rules.sudden_death.damage,
+            },
+            items: ItemsGrid::new(&rules.items),
             text,
         };
         let alive = ruleset.bullets_per_seat();
@@ -238,6 +232,11 @@ impl Ruleset {
         &self.text.rules.name
     }
 
+    /// Where a match of that many seats is fought.
+    pub fn arena(&self, seats: u8) -> &Arena {
+        if seats <= SMALL_SEATS_MAX { &self.small } else { &self.large }
+    }
+
     pub fn arena_name(&self) -> &str {
         &self.text.arena.name
     }
@@ -251,31 +250,21 @@ impl Ruleset {
     }
 }
 
-impl Spawn {
-    fn from_text(text: &SpawnText) -> Spawn {
-        Spawn {
-            x: text.x as i32 * POSITION_PER_UNIT,
-            y: text.y as i32 * POSITION_PER_UNIT,
-            angle: Angle((text.heading_degrees * u32::from(ANGLE_STEPS) / 360) as u16),
-        }
-    }
-}
-
 fn canonical(text: &RulesetText) -> String {
     // Plain structs of numbers and strings always serialize.
     ron::to_string(text).unwrap_or_default()
 }
 
-fn rounded(value: f32) -> i32 {
+pub(super) fn rounded(value: f32) -> i32 {
     (value + 0.5).floor() as i32
 }
 
 /// Units per second as velocity steps per tick.
-fn per_tick(units_per_second: f32) -> i32 {
+pub(super) fn per_tick(units_per_second: f32) -> i32 {
     rounded(units_per_second * VELOCITY_PER_UNIT as f32 / TICKS_PER_SECOND as f32)
 }
 
-fn ticks(milliseconds: u32) -> u32 {
+pub(super) fn ticks(milliseconds: u32) -> u32 {
     (milliseconds * TICKS_PER_SECOND + 500) / 1000
 }
 
@@ -297,104 +286,6 @@ pub fn parse<T: DeserializeOwned>(file: &str, text: &str) -> Result<T, AssetErro
         };
         AssetError { file: file.into(), field, reason: format!("line {line}: {}", error.code) }
     })
-}
-
-/// Bounds of one document, each with the field's name; the first one broken is the answer.
-struct Bounds<'a> {
-    file: &'a str,
-    broken: Option<AssetError>,
-}
-
-impl Bounds<'_> {
-    fn within<T: PartialOrd + std::fmt::Display>(&mut self, field: &str, value: T, low: T, high: T) {
-        // Written so that NaN is refused too.
-        if !(value >= low && value <= high) {
-            self.refuse(field, format!("is {value}, must be between {low} and {high}"));
-        }
-    }
-
-    fn refuse(&mut self, field: &str, reason: String) {
-        if self.broken.is_none() {
-            self.broken = Some(AssetError { file: self.file.into(), field: field.into(), reason });
-        }
-    }
-
-    fn name(&mut self, value: &str) {
-        let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
-        if value.is_empty() || value.len() > 32 || !value.chars().all(plain) {
-            self.refuse("name", format!("is {value:?}, must be 1 to 32 of a-z, 0-9 and _"));
-        }
-    }
-
-    fn end(self) -> Result<(), AssetError> {
-        self.broken.map_or(Ok(()), Err)
-    }
-}
-
-fn check_arena(arena: &ArenaText, file: &str) -> Result<(), AssetError> {
-    let mut bounds = Bounds { file, broken: None };
-    bounds.name(&arena.name);
-    // 2,047 units keep a coordinate within its 20 signed bits on the wire.
-    bounds.within("width", arena.width, 400, 2047);
-    bounds.within("height", arena.height, 400, 2047);
-    if arena.spawns.len() != SEATS_MAX {
-        bounds.refuse("spawns", format!("has {} points, must have {SEATS_MAX}", arena.spawns.len()));
-        // A stranger's arena may have a million points; the pairs below are for the right number only.
-        return bounds.end();
-    }
-    for (index, spawn) in arena.spawns.iter().enumerate() {
-        bounds.within(&format!("spawns[{index}].x"), spawn.x, 0, arena.width.saturating_sub(1));
-        bounds.within(&format!("spawns[{index}].y"), spawn.y, 0, arena.height.saturating_sub(1));
-        bounds.within(&format!("spawns[{index}].heading_degrees"), spawn.heading_degrees, 0, 359);
-        for (other, earlier) in arena.spawns[..index].iter().enumerate() {
-            // Points may still lie anywhere a u32 reaches, so squares must not overflow.
-            let squared = |from: u32, to: u32| u64::from(from.abs_diff(to)).pow(2);
-            if squared(spawn.x, earlier.x).saturating_add(squared(spawn.y, earlier.y)) < 128 * 128 {
-                bounds.refuse(&format!("spawns[{index}]"), format!("is within 128 units of spawns[{other}]"));
-            }
-        }
-    }
-    bounds.end()
-}
-
-fn check_rules(rules: &RulesText, file: &str) -> Result<(), AssetError> {
-    let mut bounds = Bounds { file, broken: None };
-    bounds.name(&rules.name);
-    bounds.within("rounds_to_win", rules.rounds_to_win, 1, 15);
-    bounds.within("countdown_ms", rules.countdown_ms, 50, 10_000);
-    bounds.within("round_ms_max", rules.round_ms_max, 500, 600_000);
-    bounds.within("round_over_ms", rules.round_over_ms, 50, 10_000);
-    bounds.within("play_ms_max", rules.play_ms_max, 500, 3_600_000);
-    bounds.within("draws_in_a_row_max", rules.draws_in_a_row_max, 1, 15);
-    bounds.within("ship.radius", rules.ship.radius, 4.0, 60.0);
-    bounds.within("ship.hull", rules.ship.hull, 1, 127);
-    bounds.within("ship.turn_degrees_per_s", rules.ship.turn_degrees_per_s, 90.0, 1440.0);
-    bounds.within("ship.thrust", rules.ship.thrust, 10.0, 2000.0);
-    bounds.within("ship.top_speed", rules.ship.top_speed, 20.0, 480.0);
-    bounds.within("ship.drag_per_s", rules.ship.drag_per_s, 0.0, 10.0);
-    let rounds_max =
-        (SEATS_MAX as u32 * u32::from(rules.rounds_to_win.saturating_sub(1)) + 1) * u32::from(rules.draws_in_a_row_max);
-    let between_ms = rounds_max.saturating_mul(rules.countdown_ms.saturating_add(rules.round_over_ms));
-    let longest_ms = between_ms.saturating_add(rules.play_ms_max);
-    if longest_ms > MATCH_MS_MAX {
-        bounds.refuse(
-            "rounds_to_win",
-            format!(
-                "a match could last {} minutes, at most {} fit a replay; lower `rounds_to_win`, `draws_in_a_row_max`, \
-                 `countdown_ms`, `round_over_ms` or `play_ms_max`",
-                longest_ms / 60_000,
-                MATCH_MS_MAX / 60_000
-            ),
-        );
-    }
-    bounds.within("gun.magazine", rules.gun.magazine, 1, 7);
-    bounds.within("gun.reload_ms", rules.gun.reload_ms, 50, 4000);
-    bounds.within("gun.cooldown_ms", rules.gun.cooldown_ms, 17, 1000);
-    bounds.within("gun.bullet_speed", rules.gun.bullet_speed, 60.0, 1800.0);
-    bounds.within("gun.bullet_life_ms", rules.gun.bullet_life_ms, 100, 4000);
-    bounds.within("gun.damage", rules.gun.damage, 1, 127);
-    bounds.within("gun.recoil", rules.gun.recoil, 0.0, 120.0);
-    bounds.end()
 }
 
 #[cfg(test)]
