@@ -292,8 +292,8 @@ pub fn parse<T: DeserializeOwned>(file: &str, text: &str) -> Result<T, AssetErro
 mod tests {
     use super::*;
 
-    const RULES: &str = include_str!("../../../assets/rules/standard.ron");
-    const ARENA: &str = include_str!("../../../assets/arenas/open.ron");
+    const RULES: &str = include_str!("../../../../assets/rules/classic.ron");
+    const ARENA: &str = include_str!("../../../../assets/arenas/open.ron");
 
     fn refused(rules: &str, arena: &str) -> AssetError {
         Ruleset::parse("rules/x.ron", rules, "arenas/x.ron", arena).expect_err("should be refused")
@@ -301,8 +301,8 @@ mod tests {
 
     #[test]
     fn shipped_assets_load_and_survive_their_own_text() {
-        let ruleset = Ruleset::parse("rules/standard.ron", RULES, "arenas/open.ron", ARENA).unwrap();
-        assert_eq!((ruleset.width, ruleset.height), (1600 * 256, 900 * 256));
+        let ruleset = Ruleset::parse("rules/classic.ron", RULES, "arenas/open.ron", ARENA).unwrap();
+        assert_eq!((ruleset.arena(2).width, ruleset.arena(8).height), (1600 * 256, 900 * 256));
         assert_eq!(ruleset.countdown_ticks, 180);
         let again = Ruleset::from_text("replay", &ruleset.to_text()).unwrap();
         assert_eq!(again, ruleset);
@@ -320,7 +320,7 @@ mod tests {
         let error = refused(&RULES.replace("hull: 100", "hull: \"much\""), ARENA);
         assert_eq!(error.field, "hull");
         let error = refused(RULES, &ARENA.replace("width: 1600", "width: 9000"));
-        assert_eq!((error.file.as_str(), error.field.as_str()), ("arenas/x.ron", "width"));
+        assert_eq!((error.file.as_str(), error.field.as_str()), ("arenas/x.ron", "small.width"));
         let error = refused(&RULES.replace("drag_per_s: 0.45", "drag_per_s: NaN"), ARENA);
         assert_eq!(error.field, "ship.drag_per_s");
         let error = refused(
