@@ -14,7 +14,8 @@ pub mod svg;
 use serde::{Deserialize, Serialize};
 
 use super::units::{
-    ANGLE_STEPS, Angle, POSITION_PER_UNIT, SEATS_MAX, SEATS_MIN, TICKS_PER_SECOND, Tick, VELOCITY_PER_UNIT, shortest, wrapped,
+    ANGLE_STEPS, Angle, POSITION_PER_UNIT, SEATS_MAX, SEATS_MIN, TICKS_PER_SECOND, Tick, VELOCITY_PER_UNIT, shortest,
+    wrapped,
 };
 
 /// Seats for which an arena's small layout is made; more take the large one.

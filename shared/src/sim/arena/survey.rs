@@ -94,9 +94,10 @@ pub fn symmetries(layout: &LayoutText, edge: Edge) -> Vec<Symmetry> {
     let fits = |symmetry: &Symmetry| {
         let mut turned: Vec<Fixture> = fixtures.iter().map(|one| symmetry.fixture(layout, edge, *one)).collect();
         turned.sort_unstable();
-        turned == fixtures && (!symmetry.swap || layout.width == layout.height)
+        turned == fixtures
     };
-    Symmetry::all().filter(fits).collect()
+    let square = layout.width == layout.height;
+    Symmetry::all().filter(|symmetry| square || !symmetry.swap).filter(fits).collect()
 }
 
 fn fixtures(layout: &LayoutText) -> Vec<Fixture> {
@@ -170,7 +171,8 @@ fn solids(layout: &LayoutText, with_gates: bool) -> Vec<Solid> {
 impl Solid {
     /// How far the outside of a circle at `at` is from the outside of this, both rounded rectangles; 0: they meet.
     fn gap(&self, other: &Solid, layout: &LayoutText, edge: Edge) -> u32 {
-        let apart = |one: u32, two: u32, size: u32, halves: u32| layout.away(one, two, size, edge).saturating_sub(halves);
+        let apart =
+            |one: u32, two: u32, size: u32, halves: u32| layout.away(one, two, size, edge).saturating_sub(halves);
         let dx = apart(self.at.0, other.at.0, layout.width, self.half.0 + other.half.0);
         let dy = apart(self.at.1, other.at.1, layout.height, self.half.1 + other.half.1);
         (dx * dx + dy * dy).isqrt().saturating_sub(self.radius + other.radius)
@@ -225,7 +227,9 @@ impl Reached {
         let (columns, rows) = (layout.width.div_ceil(CELL), layout.height.div_ceil(CELL));
         let solids = solids(layout, false);
         let free = |(column, row): (u32, u32)| {
-            let at = (column * CELL + CELL / 2, row * CELL + CELL / 2);
+            // The last column and row may reach beyond the arena.
+            let middle = |cell: u32, size: u32| (cell * CELL + CELL / 2).min(size - 1);
+            let at = (middle(column, layout.width), middle(row, layout.height));
             let hull = Solid { field: String::new(), at, half: (0, 0), radius: CELL };
             solids.iter().all(|solid| solid.gap(&hull, layout, edge) > 0)
         };
@@ -279,7 +283,9 @@ mod tests {
             edit(&mut arena);
             oddities(&arena).join("\n")
         };
-        assert!(told("open", &|a| a.small.spawns[1].heading_degrees += 9).contains("small.spawns[1] is no mirror image"));
+        assert!(
+            told("open", &|a| a.small.spawns[1].heading_degrees += 9).contains("small.spawns[1] is no mirror image")
+        );
         assert!(told("open", &|a| a.large.spawns[5].x += 20).contains("large.spawns[5] is not worth the same"));
         assert!(told("open", &|a| a.small.pads.clear()).contains("small.pads is empty"));
         assert!(told("open", &|a| a.large.zone = None).contains("large.zone is missing"));

@@ -85,7 +85,8 @@ fn panel(arena: &ArenaText, size: Size, underlay: &str) -> String {
         Edge::Wall => "rim",
     };
     let (width, height) = (layout.width, layout.height);
-    let _ = write!(panel, "<rect class=\"{rim}\" x=\"{MARGIN}\" y=\"{MARGIN}\" width=\"{width}\" height=\"{height}\"/>");
+    let _ =
+        write!(panel, "<rect class=\"{rim}\" x=\"{MARGIN}\" y=\"{MARGIN}\" width=\"{width}\" height=\"{height}\"/>");
     panel += &legend(arena, layout);
     panel
 }
@@ -193,13 +194,10 @@ fn legend(arena: &ArenaText, layout: &LayoutText) -> String {
         (Edge::Wall, 0) => "edges are walls".to_owned(),
         (Edge::Wall, bounces) => format!("edges are walls, shots bounce {bounces}\u{d7}"),
     };
-    let mut legend = format!(
-        "<text x=\"{MARGIN}\" y=\"{}\">{} \u{d7} {}, {edge}</text>",
-        top - 10,
-        layout.width,
-        layout.height
-    );
-    let swatch = |class: &str| format!("<rect class=\"{class}\" x=\"0\" y=\"-22\" width=\"26\" height=\"26\" rx=\"4\"/>");
+    let mut legend =
+        format!("<text x=\"{MARGIN}\" y=\"{}\">{} \u{d7} {}, {edge}</text>", top - 10, layout.width, layout.height);
+    let swatch =
+        |class: &str| format!("<rect class=\"{class}\" x=\"0\" y=\"-22\" width=\"26\" height=\"26\" rx=\"4\"/>");
     let round = |class: &str| format!("<circle class=\"{class}\" cx=\"13\" cy=\"-9\" r=\"13\"/>");
     let entries = [
         ("wall", layout.walls.len(), swatch("wall")),

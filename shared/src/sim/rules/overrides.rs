@@ -136,9 +136,9 @@ mod tests {
     fn every_override_changes_the_rule_that_it_names() {
         type See = fn(&Ruleset) -> f64;
         let wishes: [(&str, See, f64); 14] = [
-            (r"(speed_percent: Some(50))", |r| f64::from(r.top_speed), f64::from(preset("standard").top_speed / 2)),
-            (r"(speed_percent: Some(50))", |r| f64::from(r.thrust), f64::from(preset("standard").thrust / 2)),
-            (r"(bullet_speed_percent: Some(100))", |r| f64::from(r.bullet_speed), 699_051.0),
+            (r"(speed_percent: Some(50))", |r| r.top_speed.into(), 174_763.0),
+            (r"(speed_percent: Some(50))", |r| r.thrust.into(), 3823.0),
+            (r"(bullet_speed_percent: Some(100))", |r| r.bullet_speed.into(), 699_051.0),
             (r"(ammunition: Some(1))", |r| r.magazine.into(), 1.0),
             (r"(reload_ms: Some(2000))", |r| r.reload_ticks.into(), 120.0),
             (r"(damage: Some(7))", |r| r.damage.into(), 7.0),
@@ -148,7 +148,11 @@ mod tests {
             (r"(round_seconds: Some(30))", |r| r.round_ticks_max.into(), 1800.0),
             (r"(sudden_death_seconds: Some(20))", |r| r.sudden_death.after_ticks.into(), 1200.0),
             (r"(items: Some([laser]), item_seconds: Some(3))", |r| r.items.every_ticks.into(), 180.0),
-            (r"(friendly_fire: Some(true), pods: Some(false))", |r| (u8::from(r.friendly_fire) * 2 + u8::from(r.pod.enabled)).into(), 2.0),
+            (
+                r"(friendly_fire: Some(true), pods: Some(false))",
+                |r| (u8::from(r.friendly_fire) * 2 + u8::from(r.pod.enabled)).into(),
+                2.0,
+            ),
             (r"(dash: Some(false))", |r| r.dash.speed.into(), 0.0),
         ];
         for (text, see, expected) in wishes {
@@ -188,8 +192,9 @@ mod tests {
             let error = refused(&wish(&text));
             assert!(error.starts_with(&format!("overrides: field `{name}`: ")), "{text}: {error}");
         }
-        let together = refused(&wish("(ammunition: Some(7), reload_ms: Some(200))"));
-        assert!(together.contains("bullets in flight"), "{together}");
+        // Shots of pinball live long.
+        let together = preset("pinball").with(&wish("(ammunition: Some(7))"), None).unwrap_err().to_string();
+        assert!(together.starts_with("overrides: field `gun`: one ship could have 10 bullets"), "{together}");
         let unknown = parse::<Overrides>("test", "(gravity: Some(3))").expect_err("there is no such override");
         assert_eq!(unknown.field, "gravity");
         let mut flat: ArenaText = parse("open", assets::arena("open").unwrap()).unwrap();
