@@ -65,6 +65,16 @@ fn a_duel_is_the_same_from_both_sides_on_the_grid() {
     }
 }
 
+/// Broken by an arena, a preset or an override that players are not told of.
+#[test]
+fn the_readme_names_what_players_may_ask_for() {
+    let readme = std::fs::read_to_string(astro_tests::sources::workspace().join("README.md")).expect("README.md");
+    let arenas = arenas().into_iter().map(|arena| arena.name);
+    let names = presets().chain(Overrides::NAMES.iter().copied()).map(str::to_owned).chain(arenas);
+    let missing: Vec<String> = names.filter(|name| !readme.contains(&format!("`{name}`"))).collect();
+    assert!(missing.is_empty(), "{missing:?}");
+}
+
 /// What `keep_out` makes of a resting body of that radius.
 fn kept_out(arena: &Arena, (x, y): (i32, i32), radius: i32, tick: Tick) -> (i32, i32) {
     let mut body = Body { x, y, vx: 0, vy: 0, radius, bounce_q8: 0 };
