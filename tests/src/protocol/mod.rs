@@ -15,10 +15,12 @@ use astro_server::api::quickplay;
 use astro_server::host::{crew, link};
 use astro_shared::api::{NAME_CHARS_MAX, QuickplayRequest, TicketAnswer, hex};
 use astro_shared::assets::{RULES, sample_ruleset};
+use astro_shared::sim::arena::SMALL_SEATS_MAX;
 use astro_shared::sim::event::{EVENT_KIND_BITS, Medal, Weapon};
 use astro_shared::sim::fields::{Audience, Visible};
 use astro_shared::sim::input::Input;
 use astro_shared::sim::items::Item;
+use astro_shared::sim::modes::Mode;
 use astro_shared::sim::round::Phase;
 use astro_shared::sim::state::{Asteroid, Bomb, Bullet, Homing, Mine, Pad, Round, Score, Ship};
 use astro_shared::sim::units::{
@@ -34,7 +36,7 @@ use crate::scene::Scene;
 
 const TEMPLATE: &str = include_str!("template.md");
 /// A bot in another language fits this; a test counts the lines of `tests/bot.py`.
-pub const BOT_LINES_MAX: usize = 150;
+pub const BOT_LINES_MAX: usize = 170;
 
 /// Values by placeholder.
 #[derive(Default)]
@@ -140,6 +142,8 @@ fn joining(values: &mut Values) {
         websocket_ticket: BASE64.encode(std::array::from_fn::<u8, { websocket::TICKET_BYTES }, _>(|index| index as u8)),
         websocket_url: format!("ws://play.example.org:8080{}", websocket::PATH),
     };
+    values.set("MODES", Mode::ALL.iter().map(|mode| format!("`{}`", mode.name())).collect::<Vec<_>>().join(", "));
+    values.set("SMALL_SEATS_MAX", SMALL_SEATS_MAX);
     values.set("TICKET_ANSWER", json(serde_json::to_string_pretty(&answer)));
     values.set("RULES_TEXT", folded(&sample_ruleset().to_text()));
 }
