@@ -85,7 +85,8 @@ fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let done = match arguments.command {
         Some(command) => {
-            let _log = start_logging(None);
+            // Top has nothing to log and must find the process without threads.
+            let _log = (!matches!(command, Subcommands::Top(_))).then(|| start_logging(None));
             carry_out(command)
         }
         None => start(arguments),
