@@ -42,6 +42,7 @@ use crate::hosts::{
     WatchTicket,
 };
 use crate::telemetry::{MatchState, Metrics, Queue, ShardMetrics};
+use crate::threads::{Joined, joined_until};
 use crate::transport::LinkId;
 use crate::transport::udp::{LINKS_PER_LANE, LaneConfig, UdpTransport};
 use crate::transport::websocket::{Gate, SocketLimits};
@@ -56,6 +57,8 @@ use watch::WatchLimits;
 const NETCODE_TIMEOUT_S: i32 = 8;
 /// How long a caller waits for a shard to answer.
 const ANSWER_WITHIN: Duration = Duration::from_secs(2);
+/// How long shards may take to end their last tick; one that is stuck is left behind.
+const STOP_WITHIN: Duration = Duration::from_secs(1);
 /// How long a full command queue is waited for when every shard must be told something.
 const TELL_WITHIN: Duration = Duration::from_secs(1);
 
@@ -197,14 +200,18 @@ impl Host {
         shard.is_some_and(|shard| shard.send(Command::Inspect(Box::new(look))).is_ok())
     }
 
-    /// Ends every thread; matches still running are gone.
+    /// Ends every thread; matches still running are gone. Blocks for [`STOP_WITHIN`] at most: a shard that is stuck is
+    /// left behind, and ends with the program.
     pub fn stop(&self) {
         self.gate.stop();
         self.stop.store(true, Ordering::Relaxed);
-        for shard in &self.shards {
+        let deadline = Instant::now() + STOP_WITHIN;
+        for (index, shard) in self.shards.iter().enumerate() {
             let thread = shard.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
-            if thread.is_some_and(|thread| thread.join().is_err()) {
-                tracing::error!("a shard's thread ended by a panic");
+            match thread.map(|thread| joined_until(thread, deadline)) {
+                None | Some(Joined::Ended) => {}
+                Some(Joined::Panicked) => tracing::error!(shard = index, "the shard's thread ended by a panic"),
+                Some(Joined::Running) => tracing::error!(shard = index, "the shard is stuck; it is left behind"),
             }
         }
     }

@@ -18,13 +18,14 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use astro_shared::sim::units::MatchId;
 use tokio::sync::{Notify, watch};
 
 use crate::hosts::{MatchRecord, Results};
 use crate::records::BODY_BYTES_MAX;
+use crate::threads::{Joined, joined_until};
 use segment::Location;
 
 pub use writer::{Damage, Recovery, TornTail};
@@ -35,6 +36,9 @@ pub const QUEUE_RECORDS_MAX: usize = 4096;
 
 /// How long closing waits for records that are still being made. Making one takes a millisecond or two.
 const ANNOUNCED_WITHIN: Duration = Duration::from_millis(1500);
+
+/// How long closing waits for the writer after that. A disk that takes longer for what is left has hung.
+const WRITER_WITHIN: Duration = Duration::from_secs(3);
 
 /// Called on the writer's thread once the record is on disk; must not block.
 pub type OnSynced = Box<dyn FnOnce() + Send>;
@@ -207,7 +211,8 @@ impl Spool {
         tokio::time::timeout(timeout, empty).await.is_ok_and(|empty| empty.is_ok())
     }
 
-    /// Writes what is waiting and ends the writer. Blocks for one write at most, and until announced records are there.
+    /// Waits for announced records, writes what is waiting and ends the writer. Blocks for [`ANNOUNCED_WITHIN`] and
+    /// [`WRITER_WITHIN`] at most.
     pub fn close(&self) {
         self.inner.close();
     }
@@ -215,6 +220,8 @@ impl Spool {
 
 impl Inner {
     fn close(&self) {
+        // Whoever comes second has nothing to wait for: the first one closes.
+        let Some(writer) = lock(&self.writer).take() else { return };
         let inbox = lock(&self.shared.inbox);
         let waited = self.shared.work.wait_timeout_while(inbox, ANNOUNCED_WITHIN, |inbox| inbox.announced > 0);
         let mut inbox = waited.unwrap_or_else(PoisonError::into_inner).0;
@@ -227,9 +234,9 @@ impl Inner {
         inbox.closed = true;
         drop(inbox);
         self.shared.work.notify_all();
-        if let Some(writer) = lock(&self.writer).take() {
-            // A writer that panicked has said so; there is nothing left to wait for.
-            let _ = writer.join();
+        // A writer that panicked has said so.
+        if joined_until(writer, Instant::now() + WRITER_WITHIN) == Joined::Running {
+            tracing::error!("the spool's disk hangs; what it has not taken is lost");
         }
     }
 }
