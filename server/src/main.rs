@@ -22,7 +22,7 @@ use astro_server::config::{
     self, Arguments, Config, ConfigError, DataFolder, Flags, FolderError, LayerError, Loaded, ReplayCommand,
     Subcommands,
 };
-use astro_server::console::{Listening, say, welcome};
+use astro_server::console::{Listening, ranges, say, welcome};
 use astro_server::demos;
 use astro_server::directory::Directory;
 use astro_server::host::spool::{Recovery, Spool, SpoolError};
@@ -142,6 +142,8 @@ fn start(arguments: Arguments) -> Result<ExitCode, StartError> {
 impl StartError {
     fn exit_code(&self) -> ExitCode {
         match self {
+            // A name service may not be up yet, or know the name later.
+            StartError::Layer(LayerError::Lookup { .. }) => ExitCode::FAILURE,
             // Another try would meet the same settings; supervisors may want to know.
             StartError::Layer(_) | StartError::Config(_) => ExitCode::from(2),
             _ => ExitCode::FAILURE,
@@ -151,9 +153,7 @@ impl StartError {
 
 /// The settings, from all layers.
 fn settings(file: Option<&Path>, flags: Flags) -> Result<Loaded, StartError> {
-    let environment =
-        std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
-    Ok(config::load(file, environment, flags)?)
+    Ok(config::load(file, config::as_text(std::env::vars_os())?, flags)?)
 }
 
 /// Runs a role to its end. Its first future runs on this thread, which is not niced: shards are started from it.
@@ -229,12 +229,22 @@ async fn serve(config: Config, runtime: tokio::runtime::Handle) -> Result<(), St
     let (stop_http, stopped) = watch::channel(false);
     let servers = listeners.serve(&api, config.limits(), &metrics, &stopped);
     let demos = demos::open(host.as_ref(), &rulebook, config.demo).await;
-    say(&welcome(&config, &Listening { http, ops, udp: host.udp_addresses() }, demos));
+    announce(&config, &Listening { http, ops, udp: host.udp_addresses() }, demos);
 
     signals.next().await;
     let grace = Duration::from_secs(config.drain_seconds);
+    info!(grace_seconds = grace.as_secs(), "told to stop");
     Shutdown { api, host, spool, delivery, stop_http, servers, store }.run(grace, signals).await;
+    info!("stopped");
     Ok(())
+}
+
+/// Says that the server runs: to whoever started it, and to whoever reads its log.
+fn announce(config: &Config, listening: &Listening, demos: usize) {
+    let ops = listening.ops.map_or_else(|| "off".into(), |ops| ops.to_string());
+    let (version, commit, http, udp) = (BUILD.version, BUILD.commit, listening.http, ranges(&listening.udp));
+    info!(version, commit, %http, udp, ops, shards = config.shards, "started");
+    say(&welcome(config, listening, demos));
 }
 
 /// Where HTTP comes in: from players and, unless that is turned off, from operators.

@@ -30,6 +30,8 @@ pub use declare::Row;
 use declare::{Declared, LabelNames, Reading, help, process_metrics};
 use histogram::{Histogram, RequestTime};
 pub use histogram::{RoundTripTicks, SnapshotBytes, Tally};
+#[cfg(test)]
+pub(crate) use logs::log_filter;
 pub use logs::{LineLimit, STRANGER_LINES_PER_S, STRANGERS, start_logging, stranger_line};
 pub use shard::{LateCause, MatchCounts, MatchState, Network, PAUSE, Queue, ShardMetrics};
 pub use traces::{Traces, TracesError};
