@@ -287,7 +287,7 @@ impl Listeners {
 fn new_metrics(spool: &Spool) -> Arc<Metrics> {
     let (metrics, probe) = (Metrics::new(), spool.clone());
     metrics.set_build(&BUILD);
-    metrics.watch_spool(move || SpoolState { healthy: probe.healthy(), depth: probe.depth() });
+    metrics.watch_spool(move || SpoolState { healthy: probe.healthy(), depth: probe.depth(), lost: probe.lost() });
     Arc::new(metrics)
 }
 

@@ -46,6 +46,10 @@ pub(super) async fn readyz(State(api): State<Arc<Api>>) -> Result<&'static str, 
 
 /// `GET /metrics`
 pub(super) async fn metrics(State(api): State<Arc<Api>>) -> impl IntoResponse {
+    // The store remembers what a restart forgets. One that does not answer leaves the last count standing.
+    if let Ok(Ok(count)) = timeout(PING_WITHIN, api.parts.store.conflicts()).await {
+        api.parts.metrics.set_results_conflicting(count);
+    }
     ([(header::CONTENT_TYPE, CONTENT_TYPE)], api.parts.metrics.render())
 }
 

@@ -166,7 +166,7 @@ impl Stage {
         let metrics = Arc::new(Metrics::new());
         let spool_healthy = Arc::new(AtomicBool::new(true));
         let probe = Arc::clone(&spool_healthy);
-        metrics.watch_spool(move || SpoolState { healthy: probe.load(Ordering::Relaxed), depth: 0 });
+        metrics.watch_spool(move || SpoolState { healthy: probe.load(Ordering::Relaxed), depth: 0, lost: 0 });
         let api = Api::new(Parts {
             hosts: Arc::clone(&hosts) as Arc<dyn Hosts>,
             store: Store::open(&folder.0).await.unwrap(),
@@ -435,8 +435,8 @@ fn results_arrive_once_and_only_with_the_fleet_key() {
         let mut forged = record(1);
         forged.rounds = 9;
         assert_eq!(stage.deliver("the-key", encode_batch(&[forged, record(3)])).await, Err(refused(409, "conflict")));
-        let page = stage.api.parts.metrics.render();
-        assert!(page.contains("astro_results_stored_total 5") && page.contains("astro_results_conflicting_total 1"));
+        let page = stage.page_of_metrics().await;
+        assert!(page.contains("astro_results_stored_total 5\n") && page.contains("astro_results_conflicting 1\n"));
         let odd = vec![0; 2 * BODY_BYTES_MAX];
         assert_eq!(stage.deliver("the-key", odd).await, Err(refused(400, "invalid_records")));
         let big = vec![0; RESULTS_BYTES_MAX + 1];

@@ -44,6 +44,7 @@ use crate::hosts::{
 use crate::telemetry::{MatchState, Metrics, Queue, ShardMetrics};
 use crate::threads::{Joined, joined_until};
 use crate::transport::LinkId;
+use crate::transport::kernel_drops::KernelDrops;
 use crate::transport::udp::{LINKS_PER_LANE, LaneConfig, UdpTransport};
 use crate::transport::websocket::{Gate, SocketLimits};
 use crew::CLAIM_TTL;
@@ -160,6 +161,10 @@ impl Host {
             opened.push(UdpTransport::open(&lanes, clock.now())?);
         }
         let udp = opened.iter().flat_map(UdpTransport::bound).collect();
+        let sockets =
+            opened.iter().enumerate().flat_map(|(shard, udp)| udp.bound().into_iter().map(move |at| (at, shard)));
+        let mut kernel_drops = KernelDrops::of(sockets);
+        metrics.watch_kernel(move || kernel_drops.since_last());
         let stop = Arc::new(AtomicBool::new(false));
         let gate = Gate::new(config.sockets, runtime.clone());
         let links_max = config.lanes_per_shard * LINKS_PER_LANE;

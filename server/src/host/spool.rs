@@ -109,6 +109,8 @@ struct Shared {
     depth: watch::Sender<usize>,
     healthy: AtomicBool,
     syncs: AtomicU64,
+    /// Records that were on disk and cannot be read again.
+    lost: AtomicU64,
 }
 
 /// What waits for the writer.
@@ -152,6 +154,7 @@ impl Spool {
             depth: watch::Sender::new(recovered.entries.len()),
             healthy: AtomicBool::new(true),
             syncs: AtomicU64::new(0),
+            lost: AtomicU64::new(recovery.damaged.iter().map(|damage| damage.ranges.len() as u64).sum()),
         });
         let thread = writer::Writer::new(Arc::clone(&shared), &recovered);
         let thread = std::thread::Builder::new().name("spool".into()).spawn(move || thread.run()).map_err(broken)?;
@@ -191,6 +194,11 @@ impl Spool {
     /// Records announced or accepted, and not yet delivered.
     pub fn depth(&self) -> usize {
         *self.inner.shared.depth.borrow()
+    }
+
+    /// Records that were on disk and cannot be read again; each damaged range that the start found counts as one.
+    pub fn lost(&self) -> u64 {
+        self.inner.shared.lost.load(Ordering::Relaxed)
     }
 
     /// How often the disk has confirmed a batch.

@@ -5,6 +5,7 @@
 //! *Invariant:* time comes as an argument; no form reads a clock.
 //! Start reading at [`Transport`].
 
+pub mod kernel_drops;
 pub mod memory;
 mod shield;
 pub mod udp;

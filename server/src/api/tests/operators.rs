@@ -32,6 +32,10 @@ impl Stage {
         self.ops(Request::get(path).body(Body::empty()).unwrap()).await
     }
 
+    pub(super) async fn page_of_metrics(&self) -> String {
+        String::from_utf8(self.ops_get("/metrics").await.1).unwrap()
+    }
+
     async fn ops_post(&self, path: &str, body: Value) -> (StatusCode, Vec<u8>) {
         let request = Request::post(path).header(header::CONTENT_TYPE, "application/json");
         self.ops(request.body(body.to_string().into()).unwrap()).await
@@ -84,6 +88,28 @@ fn an_operator_sees_shards_and_matches_and_can_void_one() {
         assert_eq!(stage.hosts.taken(), [0; 0]);
         let again = stage.ops_post(&void, json!({"reason": "cheats"})).await;
         assert_eq!(refusal_of(again), refused(404, "unknown_match"));
+    });
+}
+
+/// Broken by a count that begins anew with the process, or that stays when the rows are gone.
+#[test]
+fn results_that_contradict_count_until_somebody_has_dealt_with_them() {
+    block_on(async {
+        let stage = Stage::open().await;
+        let conflicting = async || {
+            let page = stage.page_of_metrics().await;
+            page.lines().find_map(|line| line.strip_prefix("astro_results_conflicting ")).unwrap().to_owned()
+        };
+        let mut forged = record(1);
+        forged.rounds = 9;
+        // By another process on the same database, so that nothing but the table can tell.
+        let other = Store::open(&stage._folder.0).await.unwrap();
+        other.store_results(&[record(1)]).await.unwrap();
+        assert_eq!(conflicting().await, "0");
+        other.store_results(&[forged]).await.unwrap_err();
+        assert_eq!(conflicting().await, "1");
+        other.forget_conflicts().await;
+        assert_eq!(conflicting().await, "0");
     });
 }
 
