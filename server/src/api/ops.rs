@@ -38,6 +38,10 @@ pub(super) async fn readyz(State(api): State<Arc<Api>>) -> Result<&'static str, 
     if !api.parts.metrics.spool_healthy() {
         return Err(ApiError::NotReady("the spool cannot write"));
     }
+    let shards = api.parts.hosts.shards().await.map_err(ApiError::Host)?;
+    if shards.iter().all(|shard| shard.stuck) {
+        return Err(ApiError::NotReady("no shard ticks"));
+    }
     match timeout(PING_WITHIN, api.parts.store.ping()).await {
         Ok(answered) => answered.map(|()| "ready\n").map_err(ApiError::Store),
         Err(_) => Err(ApiError::NotReady("the store does not answer")),

@@ -11,6 +11,10 @@ fn readiness_follows_spool_store_and_drain_and_health_follows_the_ticks() {
         stage.spool_healthy.store(false, Ordering::Relaxed);
         assert_eq!(status("/readyz").await, 503);
         stage.spool_healthy.store(true, Ordering::Relaxed);
+        stage.hosts.stuck.store(true, Ordering::Relaxed);
+        assert_eq!(refusal_of(stage.get("/readyz").await), refused(503, "not_ready"), "no shard would take anybody");
+        stage.hosts.stuck.store(false, Ordering::Relaxed);
+        assert_eq!(status("/readyz").await, 200);
         stage.api.drain();
         assert_eq!(stage.get("/readyz").await.0.as_u16(), 503);
         stage.api.draining.store(false, Ordering::Relaxed);
