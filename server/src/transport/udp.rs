@@ -174,6 +174,10 @@ impl Transport for UdpTransport {
         Some(Vacancy { lane, address: Some(emptiest.address) })
     }
 
+    fn taken(&self) -> usize {
+        self.lanes.iter().map(|lane| lane.taken).sum()
+    }
+
     fn reserve(&mut self, vacancy: Vacancy, link: LinkId) {
         self.lanes[vacancy.lane].taken += 1;
         self.lane_of.insert(link, vacancy.lane);

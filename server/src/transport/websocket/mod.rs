@@ -217,8 +217,11 @@ impl Transport for WebSocketTransport {
     }
 
     fn vacancy(&self) -> Option<Vacancy> {
-        let taken = self.reserved.len() + self.links.len();
-        (taken < self.links_max).then_some(Vacancy { lane: 0, address: None })
+        (self.taken() < self.links_max).then_some(Vacancy { lane: 0, address: None })
+    }
+
+    fn taken(&self) -> usize {
+        self.reserved.len() + self.links.len()
     }
 
     fn reserve(&mut self, _vacancy: Vacancy, link: LinkId) {
