@@ -19,6 +19,7 @@ pub mod spool;
 pub mod watch;
 mod wreck;
 
+use std::collections::VecDeque;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
@@ -43,11 +44,11 @@ use crate::hosts::{
 };
 use crate::telemetry::{MatchState, Metrics, Queue, ShardMetrics};
 use crate::transport::LinkId;
-use crate::transport::udp::{LINKS_PER_LANE, LaneConfig, UdpTransport};
+use crate::transport::udp::{Invitation, Invitations, LINKS_PER_LANE, LaneConfig, UdpTransport};
 use crate::transport::websocket::{Gate, SocketLimits};
 use crew::CLAIM_TTL;
 use matches::{Command, Reservation};
-use placement::{Load, ShardLimits, ShardStatus};
+use placement::{Load, MatchPlace, ShardLimits, ShardStatus};
 use shard::{COMMANDS_MAX, Clock, PERIOD, ShardParts, ShardThread};
 use spool::Spool;
 use watch::WatchLimits;
@@ -58,6 +59,9 @@ const NETCODE_TIMEOUT_S: i32 = 8;
 const ANSWER_WITHIN: Duration = Duration::from_secs(2);
 /// How long a full command queue is waited for when every shard must be told something.
 const TELL_WITHIN: Duration = Duration::from_secs(1);
+/// How long shards may take to end what a drain has left. They do it in their next tick; one that was paused, or has
+/// another 200 ms of work, needs longer.
+const VOIDED_WITHIN: Duration = Duration::from_secs(2);
 
 /// How a host is set up.
 #[derive(Clone, Debug)]
@@ -210,13 +214,12 @@ impl Host {
     }
 
     /// Finds a place for a match and takes it, before the shard knows; `None` when there is none.
-    fn reserve(&self, seats: u8) -> Option<&ShardHandle> {
+    fn reserve(&self, seats: u8) -> Option<(&ShardHandle, MatchPlace)> {
         let _placing = self.placing.lock().unwrap_or_else(PoisonError::into_inner);
         let now = self.clock.now();
         let loads: Vec<Load> = self.shards.iter().map(|shard| shard.status.load(now)).collect();
         let shard = self.shards.get(placement::place(&loads, seats, &self.limits)?)?;
-        shard.status.reserve(seats);
-        Some(shard)
+        Some((shard, MatchPlace::reserve(&shard.status, seats)))
     }
 
     /// Sends a command and waits for its answer.
@@ -256,8 +259,9 @@ impl Host {
         Ok(Access { connect_token, udp: address, websocket_ticket })
     }
 
-    fn matches_left(&self) -> bool {
-        self.shards.iter().any(|shard| shard.status.has_matches())
+    fn matches(&self) -> u64 {
+        let now = self.clock.now();
+        self.shards.iter().map(|shard| shard.status.load(now).matches).sum()
     }
 
     /// Sends a command to every shard, waiting for those whose queue is full.
@@ -276,7 +280,7 @@ impl Host {
 
     async fn wait_until_empty(&self, within: Duration) -> bool {
         let deadline = self.clock.now() + within;
-        while self.matches_left() {
+        while self.matches() > 0 {
             if self.clock.now() >= deadline {
                 return false;
             }
@@ -303,11 +307,9 @@ impl Hosts for Host {
             if !self.spool.healthy() && !order.demo {
                 return Err(HostError::Unwritable);
             }
-            let seats = order.seats;
-            let shard = self.reserve(seats).ok_or(HostError::Full)?;
-            // From the queue on the place is the shard's to give back.
+            let (shard, place) = self.reserve(order.seats).ok_or(HostError::Full)?;
             let (reply, answer) = oneshot::channel();
-            shard.send(Command::Open { order, reply }).inspect_err(|_| shard.status.release(seats))?;
+            shard.send(Command::Open { order, place, reply })?;
             answered(answer).await
         })
     }
@@ -339,11 +341,15 @@ impl Hosts for Host {
     fn drain(&self, grace: Duration) -> Answer<'_, (), HostError> {
         Box::pin(async move {
             self.draining.store(true, Ordering::Relaxed);
+            // Before the commands: a shard that panics on the way there comes back empty and stays so.
+            self.shards.iter().for_each(|shard| shard.status.drain());
             let until = self.clock.now() + grace;
             self.tell_all(|| Command::Drain { until }).await;
             if !self.wait_until_empty(grace.max(PERIOD * 6)).await {
                 self.tell_all(|| Command::VoidAll).await;
-                self.wait_until_empty(PERIOD * 12).await;
+                if !self.wait_until_empty(VOIDED_WITHIN).await {
+                    tracing::error!(matches = self.matches(), "these matches did not end in time, and may not be stored");
+                }
             }
             Ok(())
         })
@@ -417,6 +423,7 @@ fn start_shard(
         stop,
         status: status.clone(),
         metrics: metrics.clone(),
+        waiting: VecDeque::new(),
         capsules,
     };
     let (shard_status, shard_metrics) = (status.clone(), metrics.clone());
