@@ -107,6 +107,8 @@ struct ShardHandle {
     commands: mpsc::SyncSender<Command>,
     status: Arc<ShardStatus>,
     metrics: ShardMetrics,
+    /// Tells the shard of a connect token before anybody has it.
+    invite: mpsc::Sender<Invitation>,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -158,21 +160,23 @@ impl Host {
         let mut opened = Vec::new();
         for shard in 0..config.shards {
             let lanes = lanes_of(&config, shard, key)?;
-            opened.push(UdpTransport::open(&lanes, clock.now())?);
+            let (invite, invitations) = mpsc::channel();
+            let invitations: Invitations = Arc::new(Mutex::new(invitations));
+            let udp = UdpTransport::open(&lanes, Arc::clone(&invitations), clock.now())?;
+            opened.push(Bound { lanes: rebound(&config, &udp, key), udp, invite, invitations });
         }
-        let udp = opened.iter().flat_map(UdpTransport::bound).collect();
+        let udp = opened.iter().flat_map(|bound| bound.udp.bound()).collect();
         let stop = Arc::new(AtomicBool::new(false));
         let gate = Gate::new(config.sockets, runtime.clone());
         let links_max = config.lanes_per_shard * LINKS_PER_LANE;
         // A seat beyond what the sockets hold could be reserved and never reached.
         let limits = ShardLimits { seats_per_shard: config.limits.seats_per_shard.min(links_max), ..config.limits };
         let watch = WatchLimits::new(&limits, links_max);
-        let start = |(index, udp): (usize, UdpTransport)| {
-            let lanes = rebound(&config, &udp, key);
+        let start = |(index, bound): (usize, Bound)| {
             let (stop, spool, directory) = (stop.clone(), spool.clone(), directory.clone());
             let (capsules, gate) = (config.capsules.clone(), gate.clone());
             let common = Common { clock, stop, spool, directory, capsules, gate, links_max, watch };
-            start_shard(index, udp, lanes, metrics.shard(index), common)
+            start_shard(index, bound, metrics.shard(index), common)
         };
         let shards = opened.into_iter().enumerate().map(start).collect::<io::Result<Vec<_>>>()?;
         let (placing, draining) = (Mutex::default(), AtomicBool::new(false));
@@ -248,10 +252,13 @@ impl Host {
             Some(&user_data),
             &self.key,
         );
-        let mut connect_token = Vec::with_capacity(1200);
         // Fails only without an address or for lack of memory; either way the caller may try again.
-        let written = token.ok().and_then(|token| token.write(&mut connect_token).ok());
-        written.ok_or(HostError::Unresponsive)?;
+        let token = token.map_err(|_| HostError::Unresponsive)?;
+        let mut connect_token = Vec::with_capacity(1200);
+        token.write(&mut connect_token).map_err(|_| HostError::Unresponsive)?;
+        let invitation = Invitation { nonce: token.xnonce, until: self.clock.now() + CLAIM_TTL };
+        let invited = self.shards.get(shard).map(|shard| shard.invite.send(invitation));
+        invited.and_then(Result::ok).ok_or(HostError::Unresponsive)?;
         let websocket_ticket = rand::rng().random();
         if !self.gate.register(websocket_ticket, shard, link, Instant::now()) {
             return Err(HostError::Full);
@@ -404,15 +411,24 @@ struct Common {
     watch: WatchLimits,
 }
 
+/// The sockets of a shard that is about to start.
+struct Bound {
+    udp: UdpTransport,
+    /// The same again, for the `App` that follows a panic.
+    lanes: Vec<LaneConfig>,
+    invite: mpsc::Sender<Invitation>,
+    invitations: Invitations,
+}
+
 fn start_shard(
     index: usize,
-    udp: UdpTransport,
-    lanes: Vec<LaneConfig>,
+    bound: Bound,
     metrics: ShardMetrics,
     common: Common,
 ) -> io::Result<ShardHandle> {
     let (commands, command_queue) = mpsc::sync_channel(COMMANDS_MAX);
     let (recorded, recorded_queue) = mpsc::channel();
+    let Bound { udp, lanes, invite, invitations } = bound;
     let status = Arc::<ShardStatus>::default();
     let Common { clock, stop, spool, directory, capsules, gate, links_max, watch } = common;
     let thread = ShardThread {
@@ -431,7 +447,7 @@ fn start_shard(
     let make = move || {
         let udp = match first.take() {
             Some(udp) => udp,
-            None => UdpTransport::open(&lanes, clock.now())?,
+            None => UdpTransport::open(&lanes, Arc::clone(&invitations), clock.now())?,
         };
         let parts = ShardParts {
             index,
@@ -447,5 +463,5 @@ fn start_shard(
         Ok(shard::build(parts, clock.now()))
     };
     let thread = std::thread::Builder::new().name(format!("shard-{index}")).spawn(move || shard::run(thread, make))?;
-    Ok(ShardHandle { commands, status, metrics, thread: Mutex::new(Some(thread)) })
+    Ok(ShardHandle { commands, status, metrics, invite, thread: Mutex::new(Some(thread)) })
 }
