@@ -56,7 +56,7 @@ const BUILD: Build = Build {
     sim_version: SIM_VERSION,
 };
 
-/// Why the server did not start, in one line.
+/// Why the server did not start, or not end well, in one line.
 #[derive(Debug, thiserror::Error)]
 enum StartError {
     #[error(transparent)]
@@ -77,6 +77,8 @@ enum StartError {
     Ops { address: SocketAddr, source: io::Error },
     #[error(transparent)]
     Host(#[from] HostStartError),
+    #[error("{0} results could not be written to disk and are lost; the log names them")]
+    Unwritten(usize),
     #[error("cannot start: {0}")]
     System(#[from] io::Error),
 }
@@ -232,8 +234,12 @@ async fn serve(config: Config, runtime: tokio::runtime::Handle) -> Result<(), St
 
     signals.next().await;
     let grace = Duration::from_secs(config.drain_seconds);
+    let results = spool.clone();
     Shutdown { api, host, spool, delivery, stop_http, servers, store }.run(grace, signals).await;
-    Ok(())
+    match results.unwritten() {
+        0 => Ok(()),
+        lost => Err(StartError::Unwritten(lost)),
+    }
 }
 
 /// Where HTTP comes in: from players and, unless that is turned off, from operators.
