@@ -56,7 +56,7 @@ const BUILD: Build = Build {
     sim_version: SIM_VERSION,
 };
 
-/// Why the server did not start, in one line.
+/// Why the server did not start, or not end well, in one line.
 #[derive(Debug, thiserror::Error)]
 enum StartError {
     #[error(transparent)]
@@ -77,6 +77,8 @@ enum StartError {
     Ops { address: SocketAddr, source: io::Error },
     #[error(transparent)]
     Host(#[from] HostStartError),
+    #[error("{0} results could not be written to disk and are lost; the log names them")]
+    Unwritten(usize),
     #[error("cannot start: {0}")]
     System(#[from] io::Error),
 }
@@ -234,9 +236,13 @@ async fn serve(config: Config, runtime: tokio::runtime::Handle) -> Result<(), St
     signals.next().await;
     let grace = Duration::from_secs(config.drain_seconds);
     info!(grace_seconds = grace.as_secs(), "told to stop");
+    let results = spool.clone();
     Shutdown { api, host, spool, delivery, stop_http, servers, store }.run(grace, signals).await;
     info!("stopped");
-    Ok(())
+    match results.unwritten() {
+        0 => Ok(()),
+        lost => Err(StartError::Unwritten(lost)),
+    }
 }
 
 /// Says that the server runs: to whoever started it, and to whoever reads its log.

@@ -54,6 +54,12 @@ fn players_are_told_how_long_and_may_play_their_match_to_its_end() {
     assert_eq!(refused.unwrap_err(), HostError::Draining);
     stage.cut(grace);
     let again = stage.rejoin(grace);
+    stage.play(30);
+    // Every notice sets the time anew, rounded to its own seconds: one that does not move was not told again.
+    let when = |stage: &Stage| [ada, again].map(|player| stage.player(player).session.shutdown_at());
+    let once = when(&stage);
+    stage.play(150);
+    assert_eq!(when(&stage), once, "told once, whatever the players send");
     stage.play_out(match_id);
     for player in [ada, again] {
         assert!(stage.player(player).session.shutdown_at().is_some(), "whoever comes back is told, too");

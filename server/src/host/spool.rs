@@ -15,7 +15,7 @@ mod writer;
 use std::collections::VecDeque;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -111,6 +111,8 @@ struct Shared {
     syncs: AtomicU64,
     /// Records that were on disk and cannot be read again.
     lost: AtomicU64,
+    /// Records that never came to the disk.
+    unwritten: AtomicUsize,
 }
 
 /// What waits for the writer.
@@ -155,6 +157,7 @@ impl Spool {
             healthy: AtomicBool::new(true),
             syncs: AtomicU64::new(0),
             lost: AtomicU64::new(recovery.damaged.iter().map(|damage| damage.ranges.len() as u64).sum()),
+            unwritten: AtomicUsize::new(0),
         });
         let thread = writer::Writer::new(Arc::clone(&shared), &recovered);
         let thread = std::thread::Builder::new().name("spool".into()).spawn(move || thread.run()).map_err(broken)?;
@@ -201,6 +204,11 @@ impl Spool {
         self.inner.shared.lost.load(Ordering::Relaxed)
     }
 
+    /// Records that were lost when the spool was closed, because the disk did not take them or they came too late.
+    pub fn unwritten(&self) -> usize {
+        self.inner.shared.unwritten.load(Ordering::Relaxed)
+    }
+
     /// How often the disk has confirmed a batch.
     pub fn syncs(&self) -> u64 {
         self.inner.shared.syncs.load(Ordering::Acquire)
@@ -233,7 +241,8 @@ impl Inner {
         let inbox = lock(&self.shared.inbox);
         let waited = self.shared.work.wait_timeout_while(inbox, ANNOUNCED_WITHIN, |inbox| inbox.announced > 0);
         let mut inbox = waited.unwrap_or_else(PoisonError::into_inner).0;
-        if inbox.announced > 0 {
+        if inbox.announced > 0 && !inbox.closed {
+            self.shared.unwritten.fetch_add(inbox.announced, Ordering::Relaxed);
             tracing::error!(
                 records = inbox.announced,
                 "the spool closes before these results reached it; they are lost"

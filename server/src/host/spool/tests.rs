@@ -294,6 +294,22 @@ fn a_disk_that_refuses_makes_the_spool_unhealthy_and_loses_nothing() {
     assert_eq!((told, stage.spool().healthy(), stage.spool().depth()), (vec![1, 2, 3], true, 3));
 }
 
+/// Broken by counting the batch under way alone: no more than 64 records.
+#[test]
+fn every_record_that_the_disk_has_refused_until_the_end_is_counted_as_lost() {
+    let stage = Stage::new();
+    fs::remove_dir_all(&stage.folder).unwrap();
+    for number in 1..=200 {
+        assert!(stage.spool().append(record(number), Box::new(|| ())).is_ok());
+    }
+    stage.spool().close();
+    assert_eq!(stage.spool().unwritten(), 200);
+    let kept = Stage::new();
+    kept.append(1);
+    kept.spool().close();
+    assert_eq!(kept.spool().unwritten(), 0);
+}
+
 #[test]
 fn a_closed_spool_gives_records_back_and_has_written_all_it_took() {
     let mut stage = Stage::new();
