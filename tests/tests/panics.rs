@@ -14,9 +14,7 @@ use astro_server::host::placement::ShardLimits;
 use astro_server::host::shard::{PERIOD, ShardTick};
 use astro_server::host::spool::Spool;
 use astro_server::host::{Host, HostConfig};
-use astro_server::hosts::{
-    Answer, Claim, Hold, Hosts, MatchOrder, MatchRecord, Results, ResultsError, VOID_FAULT,
-};
+use astro_server::hosts::{Answer, Claim, Hold, Hosts, MatchOrder, MatchRecord, Results, ResultsError, VOID_FAULT};
 use astro_server::telemetry::Metrics;
 use astro_server::transport::websocket::SocketLimits;
 use astro_shared::sim::units::MatchId;

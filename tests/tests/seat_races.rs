@@ -208,7 +208,7 @@ fn a_burst_fills_every_shard_to_its_limit_and_not_beyond_and_spreads_before_that
 /// Broken by counting tickets instead of the seats that they keep from others.
 #[test]
 fn an_address_that_opens_matches_and_does_not_come_keeps_few_seats_from_others() {
-    let house = House::open_with("idle", 1, ShardLimits::default(), Limits::default());
+    let house = House::open_with("idle", 2, ShardLimits::default(), Limits::default());
     let open = |address, name: &str| house.join_each(96, 8, address, |join| format!("{name}-{join}"));
     for (address, name) in [([192, 0, 2, 1], "one"), ([192, 0, 2, 2], "two")] {
         let (tickets, refusals) = open(address, name);
@@ -275,7 +275,8 @@ fn a_match_counts_as_unclaimed_until_somebody_comes_and_is_closed_when_its_last_
 /// How a ticket comes to be worth nothing before it is shown: the stage in which it is out, and its link.
 fn worthless_tickets() -> [(&'static str, Stage, LinkId); 4] {
     let join = || Claim::Join { name: "Ada".into() };
-    let back = |stage: &mut Stage, match_id, secret| stage.claim(match_id, Claim::Return { secret }).expect("mine").link;
+    let back =
+        |stage: &mut Stage, match_id, secret| stage.claim(match_id, Claim::Return { secret }).expect("mine").link;
     let mut freed = Stage::new("late-freed");
     let match_id = freed.open(rules("standard"), 2);
     let secret = freed.claim(match_id, join()).expect("a seat").secret;

@@ -40,7 +40,8 @@ use crate::transport::LinkId;
 
 /// Matches of one shard at most.
 pub const MATCHES_MAX: usize = 4096;
-/// A match nobody has claimed a seat of is closed after this long; one whose claims are all over, at once.
+/// A match nobody has claimed a seat of, or that all have left, is closed after this long; one to which nobody came
+/// before the claims were over, at once.
 const UNCLAIMED_TTL: Duration = Duration::from_secs(20);
 /// How long players may look at a finished match before their links are closed.
 pub(super) const AFTERGLOW: Duration = Duration::from_secs(3);
@@ -122,6 +123,8 @@ pub struct Hosted {
     pub opened: Duration,
     /// When pilots take the free seats; set by the first claim.
     fill_at: Option<Duration>,
+    /// A player has come before the start, whether he stayed or not.
+    came: bool,
     /// Tells the sim to start at its next tick.
     start: bool,
     /// Time of the first countdown.
@@ -143,6 +146,7 @@ impl Hosted {
     fn new(order: MatchOrder, now: Duration, stagger: u32) -> Hosted {
         Hosted {
             fill_at: order.demo.then_some(now),
+            came: false,
             order,
             stage: Stage::Filling,
             opened: now,
@@ -487,14 +491,15 @@ fn next_stage(hosted: &mut Hosted, crew: &mut Crew, round: &Round, now: Duration
             });
             let nobody = crew.players() == 0 && !hosted.order.demo;
             if nobody {
-                // Everybody who had claimed a seat has lost it: whoever else was on the way is sent to another match.
-                let was_claimed = hosted.fill_at.is_some();
+                // Nobody who had claimed a seat has come: whoever else was on the way is sent to another match.
+                let in_vain = hosted.fill_at.take().is_some() && !hosted.came;
                 let is_old = now.saturating_sub(hosted.opened) >= UNCLAIMED_TTL;
-                return (was_claimed || is_old).then_some(End::Close);
+                return (in_vain || is_old).then_some(End::Close);
             }
             // Tickets that nobody uses start nothing: their seats free themselves, and the match closes.
             let somebody_is_here = crew.seats.iter().any(|seat| seat.link.as_ref().is_some_and(|link| link.ready));
             if somebody_is_here {
+                hosted.came = true;
                 hosted.order.unclaimed = Hold::default();
             }
             let in_time = hosted.order.demo || somebody_is_here;

@@ -367,7 +367,10 @@ impl Hosts for Host {
             if !self.wait_until_empty(grace.max(PERIOD * 6)).await {
                 self.tell_all(|| Command::VoidAll).await;
                 if !self.wait_until_empty(VOIDED_WITHIN).await {
-                    tracing::error!(matches = self.matches(), "these matches did not end in time, and may not be stored");
+                    tracing::error!(
+                        matches = self.matches(),
+                        "these matches did not end in time, and may not be stored"
+                    );
                 }
             }
             Ok(())
@@ -432,12 +435,7 @@ struct Bound {
     invitations: Invitations,
 }
 
-fn start_shard(
-    index: usize,
-    bound: Bound,
-    metrics: ShardMetrics,
-    common: Common,
-) -> io::Result<ShardHandle> {
+fn start_shard(index: usize, bound: Bound, metrics: ShardMetrics, common: Common) -> io::Result<ShardHandle> {
     let (commands, command_queue) = mpsc::sync_channel(COMMANDS_MAX);
     let (recorded, recorded_queue) = mpsc::channel();
     let Bound { udp, lanes, invite, invitations } = bound;

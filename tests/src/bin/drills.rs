@@ -258,7 +258,8 @@ struct Run {
     end: End,
 }
 
-const COLUMNS: &str = "kind,run,pause_s,began,told,finished,void,lost,forgotten,recovered,warned,exit,not_ready_s,gone_s";
+const COLUMNS: &str =
+    "kind,run,pause_s,began,told,finished,void,lost,forgotten,recovered,warned,exit,not_ready_s,gone_s";
 
 impl Run {
     /// What was promised and not held.

@@ -80,10 +80,7 @@ fn from_a_seat(attempt: &mut Try<'_>, transport: Transport) -> Result<Outcome, A
 }
 
 /// `make` is given a genuine connect token, which is never used.
-fn from_outside(
-    attempt: &mut Try<'_>,
-    make: impl Fn(&mut Junk, &[u8]) -> Vec<u8>,
-) -> Result<Outcome, AttackError> {
+fn from_outside(attempt: &mut Try<'_>, make: impl Fn(&mut Junk, &[u8]) -> Vec<u8>) -> Result<Outcome, AttackError> {
     let ticket = attempt.target.join(&format!("{}-outside", attempt.attacker))?;
     let server = attempt.target.udp_address(&ticket)?;
     let socket = udp_socket(1000 + attempt.attacker, server)?;
