@@ -61,7 +61,7 @@ impl House {
         let runtime = runtime.expect("a runtime");
         let (spool, _) = Spool::open(&folder.join("spool")).expect("a spool");
         let (directory, metrics) = (Arc::new(Directory::in_memory()), Arc::new(Metrics::new()));
-        metrics.watch_spool(|| SpoolState { healthy: true, depth: 0 });
+        metrics.watch_spool(|| SpoolState { healthy: true, depth: 0, lost: 0 });
         let config = HostConfig {
             udp: "127.0.0.1:0".parse().expect("an address"),
             public_udp: None,

@@ -170,8 +170,10 @@ impl Host {
             opened.push(Bound { lanes: rebound(&config, &udp, key), udp, invite, invitations });
         }
         let udp = opened.iter().flat_map(|bound| bound.udp.bound()).collect();
-        let sockets =
-            opened.iter().enumerate().flat_map(|(shard, bound)| bound.udp.bound().into_iter().map(move |at| (at, shard)));
+        let sockets = opened
+            .iter()
+            .enumerate()
+            .flat_map(|(shard, bound)| bound.udp.bound().into_iter().map(move |at| (at, shard)));
         let mut kernel_drops = KernelDrops::of(sockets);
         metrics.watch_kernel(move || kernel_drops.since_last());
         let stop = Arc::new(AtomicBool::new(false));
