@@ -17,7 +17,7 @@ use astro_server::directory::Directory;
 use astro_server::host::placement::ShardLimits;
 use astro_server::host::spool::Spool;
 use astro_server::host::{Host, HostConfig};
-use astro_server::hosts::{Hosts, MatchOrder};
+use astro_server::hosts::{Hold, Hosts, MatchOrder};
 use astro_server::shutdown::{Shutdown, Signals};
 use astro_server::store::Store;
 use astro_server::telemetry::Metrics;
@@ -70,6 +70,7 @@ async fn server(folder: &Path) -> (Shutdown, Arc<Host>) {
         demo: false,
         spectate_delay: Duration::ZERO,
         listed: true,
+        unclaimed: Hold::default(),
     };
     host.allocate(order).await.expect("room");
     let delivery = tokio::spawn(spool.deliver_to(api.results()));
