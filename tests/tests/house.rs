@@ -113,7 +113,7 @@ const MODULES: &[(&str, &str, &[&str])] = &[
         "api",
         &["api", "assets", "directory", "hosts", "records", "store", "telemetry", "transport::websocket"],
     ),
-    ("server", "host", &["directory", "host", "hosts", "priority", "records", "telemetry", "transport"]),
+    ("server", "host", &["directory", "host", "hosts", "priority", "records", "telemetry", "threads", "transport"]),
     ("server", "transport", &["telemetry", "transport"]),
     ("server", "store", &["hosts", "records", "store"]),
     ("server", "directory", &["directory", "hosts"]),
