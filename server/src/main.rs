@@ -17,10 +17,11 @@ use astro_server::api::admin::Operators;
 use astro_server::api::fleet_key::FleetKey;
 use astro_server::api::limits::Limits;
 use astro_server::api::{self, Api};
+use astro_server::arena_command;
 use astro_server::assets::{Rulebook, RulebookError};
 use astro_server::config::{
-    self, Arguments, Config, ConfigError, DataFolder, Flags, FolderError, LayerError, Loaded, ReplayCommand,
-    Subcommands,
+    self, ArenaCommand, Arguments, Config, ConfigError, DataFolder, Flags, FolderError, LayerError, Loaded,
+    ReplayCommand, Subcommands,
 };
 use astro_server::console::{Listening, ranges, say, welcome};
 use astro_server::demos;
@@ -102,6 +103,10 @@ fn main() -> ExitCode {
 /// Everything that is not serving.
 fn carry_out(command: Subcommands) -> Result<ExitCode, StartError> {
     Ok(match command {
+        Subcommands::Arena { command: ArenaCommand::Check { file, svg } } => {
+            arena_command::check(&file, svg.as_deref())
+        }
+        Subcommands::Arena { command: ArenaCommand::List { assets } } => arena_command::list(assets.as_deref()),
         Subcommands::Replay { command: ReplayCommand::Verify { files } } => replay_command::verify(&files),
         Subcommands::Replay { command: ReplayCommand::Show { file } } => replay_command::show(&file),
         Subcommands::Replay { command: ReplayCommand::Capsule { file } } => replay_command::capsule(&file),

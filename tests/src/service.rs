@@ -204,6 +204,7 @@ impl Service {
             seats: Some(seats),
             rules: Some(rules.into()),
             group: Some(group.into()),
+            ..QuickplayRequest::default()
         };
         let (status, body) = self.post("/v1/quickplay", &request);
         assert_eq!(status, 200, "{}", String::from_utf8_lossy(&body));

@@ -1,6 +1,6 @@
 //! Quickplay: strangers with the same wish in one match; and the way back to a seat.
 //!
-//! In: a wish (rules, seats, group) and a name, or a seat's secret. Out: a ticket.
+//! In: a wish (rules, what is changed about them, seats, group) and a name, or a seat's secret. Out: a ticket.
 //! *Invariant:* a burst of joins fills matches to the last seat: a seat is counted as taken here, under one
 //! short lock, before any host is asked; the asking then goes on side by side.
 //! *Invariant:* the host has the last word. A match that it says is full, begun or gone leaves the list.
@@ -11,8 +11,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use astro_shared::api::{GROUP_CHARS_MAX, QuickplayRequest, TicketAnswer, TicketRequest, check_name, hex};
+use astro_shared::sim::arena::ArenaText;
 use astro_shared::sim::modes::Mode;
-use astro_shared::sim::rules::Ruleset;
+use astro_shared::sim::rules::{Overrides, Ruleset};
 use astro_shared::sim::units::{MatchId, SEATS_MAX, SEATS_MIN};
 use astro_shared::wire::websocket;
 use axum::Json;
@@ -32,7 +33,7 @@ use crate::hosts::{Claim, Hold, HostError, Hosts, MatchOrder, SeatSecret, Ticket
 pub const FILL_AFTER: Duration = Duration::from_secs(5);
 /// When nobody is sent to a match any more: it has begun, give or take a tick and an answer.
 const LISTED_FOR: Duration = Duration::from_secs(6);
-/// Seats when the request does not say.
+/// Seats when the request does not say, if the mode can be played by so many.
 const SEATS_DEFAULT: u8 = 4;
 /// Listed matches that may turn out to be over before a join opens one of its own.
 const STALE_MAX: usize = 4;
@@ -231,14 +232,11 @@ pub(super) async fn post_quickplay(
     CheckedBody(Json(request)): CheckedBody<Json<QuickplayRequest>>,
 ) -> Result<Json<TicketAnswer>, ApiError> {
     check_name(&request.name)?;
-    let seats = request.seats.unwrap_or(SEATS_DEFAULT);
-    if !(SEATS_MIN..=SEATS_MAX).contains(&usize::from(seats)) {
-        return Err(ApiError::Seats(seats));
-    }
     if !request.group.as_deref().is_none_or(is_group) {
         return Err(ApiError::Group);
     }
     let ruleset = api.ruleset(&request)?;
+    let seats = seats(request.seats, ruleset.mode)?;
     if api.draining() {
         return Err(HostError::Draining.into());
     }
@@ -275,6 +273,20 @@ pub(super) async fn post_ticket(
     Ok(Json(api.ticket_answer(match_id, (card.seats, card.rules_hash), &ticket)))
 }
 
+/// The seats that are asked for, or the usual number, as far as the mode can be played by so many.
+fn seats(asked: Option<u8>, mode: Mode) -> Result<u8, ApiError> {
+    let possible = SEATS_MIN as u8..=SEATS_MAX as u8;
+    let Some(seats) = asked else {
+        let usual = std::iter::once(SEATS_DEFAULT).chain(possible).find(|seats| mode.check_seats(*seats).is_ok());
+        return Ok(usual.unwrap_or(SEATS_DEFAULT));
+    };
+    if !possible.contains(&seats) {
+        return Err(ApiError::Seats(seats));
+    }
+    mode.check_seats(seats).map_err(ApiError::SeatsOfMode)?;
+    Ok(seats)
+}
+
 /// Groups are keys made by programs, so they are plain.
 fn is_group(group: &str) -> bool {
     group.len() <= GROUP_CHARS_MAX && group.bytes().all(|byte| byte.is_ascii_graphic())
@@ -299,7 +311,25 @@ impl Api {
         if ruleset.mode != mode {
             return Err(ApiError::OtherMode { rules: name.into(), mode: ruleset.mode.name() });
         }
-        Ok(Arc::clone(ruleset))
+        let arena = request.arena.as_deref().map(|name| self.arena(name)).transpose()?;
+        let nothing = Overrides::default();
+        let overrides = request.overrides.as_ref().unwrap_or(&nothing);
+        // Strangers with wishes of their own would each wait alone.
+        if !overrides.is_empty() && request.group.is_none() {
+            return Err(ApiError::OverridesInPublic);
+        }
+        if overrides.is_empty() && arena.is_none() {
+            return Ok(Arc::clone(ruleset));
+        }
+        Ok(book.variant(ruleset, overrides, arena)?)
+    }
+
+    fn arena(&self, name: &str) -> Result<&ArenaText, ApiError> {
+        let book = &self.parts.rulebook;
+        book.arena(name).ok_or_else(|| ApiError::UnknownArena {
+            name: name.into(),
+            known: book.arena_names().collect::<Vec<_>>().join(", "),
+        })
     }
 
     fn ticket_answer(&self, match_id: MatchId, (seats, rules_hash): (u8, u64), ticket: &Ticket) -> TicketAnswer {

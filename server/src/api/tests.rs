@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 use tower::ServiceExt;
 
 mod operators;
+mod wishes;
 
 use super::*;
 use crate::directory::{MatchCard, Standing};
