@@ -41,7 +41,7 @@ impl Rulebook {
     /// # Errors
     /// A folder that cannot be read, or the first file with a fault: which field, and why.
     pub fn load(folder: Option<&Path>) -> Result<Rulebook, RulebookError> {
-        let (mut rules, mut arenas) = (built_in(&RULES), built_in(&ARENAS));
+        let (mut rules, mut arenas) = (built_in(RULES), built_in(ARENAS));
         if let Some(folder) = folder {
             // A folder that is not there is a misspelt option; one without rules or arenas is merely short.
             std::fs::read_dir(folder).map_err(|source| RulebookError::Read { path: folder.to_owned(), source })?;
@@ -135,7 +135,7 @@ mod tests {
     #[test]
     fn the_binary_carries_usable_presets() {
         let book = Rulebook::load(None).unwrap();
-        assert_eq!(book.names().collect::<Vec<_>>(), ["sprint", "standard"]);
+        assert_eq!(book.names().collect::<Vec<_>>(), ["classic", "sprint", "standard"]);
         let standard = book.named(DEFAULT_RULES).unwrap();
         assert_eq!(book.hashed(standard.hash()), Some(standard));
     }
@@ -153,7 +153,7 @@ mod tests {
         write(&folder, "arenas/small.ron", &small);
         write(&folder, "rules/notes.txt", "not an asset");
         let (ours, book) = (Rulebook::load(None).unwrap(), Rulebook::load(Some(&folder.0)).unwrap());
-        assert_eq!(book.names().collect::<Vec<_>>(), ["sprint", "standard", "tiny"]);
+        assert_eq!(book.names().collect::<Vec<_>>(), ["classic", "sprint", "standard", "tiny"]);
         assert_eq!(book.named("sprint").unwrap().rounds_to_win, 2);
         assert_eq!(book.named("tiny").unwrap().arena_name(), "small");
         assert_eq!(book.named("standard"), ours.named("standard"));

@@ -8,26 +8,32 @@ use std::sync::Arc;
 
 use crate::sim::rules::{self, RulesText, Ruleset};
 
-/// Built-in arenas: file name and text.
-pub const ARENAS: [(&str, &str); 1] = [("arenas/open.ron", include_str!("../../assets/arenas/open.ron"))];
+macro_rules! built_in {
+    ($folder:literal: $($name:literal),+ $(,)?) => {
+        &[$((
+            concat!($folder, "/", $name, ".ron"),
+            include_str!(concat!("../../assets/", $folder, "/", $name, ".ron")),
+        )),+]
+    };
+}
 
-/// Built-in rules presets: file name and text.
-pub const RULES: [(&str, &str); 2] = [
-    ("rules/standard.ron", include_str!("../../assets/rules/standard.ron")),
-    ("rules/sprint.ron", include_str!("../../assets/rules/sprint.ron")),
-];
+/// Built-in arenas: file name and text. Adding one: its file, and its name here.
+pub const ARENAS: &[(&str, &str)] = built_in!("arenas": "open");
+
+/// Built-in rules presets: file name and text. Adding one: its file, and its name here.
+pub const RULES: &[(&str, &str)] = built_in!("rules": "standard", "sprint", "classic");
 
 /// A built-in ruleset; `None` when there is no preset of that name.
 pub fn ruleset(name: &str) -> Option<Arc<Ruleset>> {
-    let (file, text) = named(&RULES, "rules", name)?;
+    let (file, text) = named(RULES, "rules", name)?;
     let rules: RulesText = rules::parse(file, text).expect("built-in rules are RON");
-    let (arena_file, arena) = named(&ARENAS, "arenas", &rules.arena).expect("built-in rules name a built-in arena");
+    let (arena_file, arena) = named(ARENAS, "arenas", &rules.arena).expect("built-in rules name a built-in arena");
     Some(Ruleset::parse(file, text, arena_file, arena).expect("built-in assets pass their own checks"))
 }
 
 /// A built-in arena's text; `None` when there is none of that name.
 pub fn arena(name: &str) -> Option<&'static str> {
-    named(&ARENAS, "arenas", name).map(|(_, text)| text)
+    named(ARENAS, "arenas", name).map(|(_, text)| text)
 }
 
 fn named(files: &[(&'static str, &'static str)], folder: &str, name: &str) -> Option<(&'static str, &'static str)> {

@@ -1,27 +1,30 @@
-// Plays the recorded matches in wasm32 and holds debug, release, wasm32 and the record against each other.
+// Plays the recorded and the drawn matches in wasm32 and holds debug, release, wasm32 and the record against each other.
 //
-// In: node compare.mjs MODULE.wasm DEBUG.hashes RELEASE.hashes RECORDED.txt
+// In: node compare.mjs MODULE.wasm DEBUG.hashes RELEASE.hashes RECORDED.txt DRAWN
 // Out: one line when all agree; else every match that differs, with its first tick. Exit code 0 only when all agree.
 import { readFileSync } from 'node:fs';
 
-const [moduleFile, debugFile, releaseFile, recordedFile] = process.argv.slice(2);
+const [moduleFile, debugFile, releaseFile, recordedFile, drawnCount] = process.argv.slice(2);
+const drawn = Number(drawnCount);
 
-/** Hashes as written by `recorded-matches`: 64 bits a tick, match after match. */
+/** Hashes as written by `recorded-matches`: 64 bits a tick, match after match; then those of the drawn matches, one each. */
 function native(file, matches, ticks) {
   const bytes = readFileSync(file);
-  if (bytes.length !== matches * ticks * 8) {
-    throw new Error(`${file} has ${bytes.length} bytes, not those of ${matches} matches of ${ticks} ticks`);
+  if (bytes.length !== (matches * ticks + drawn) * 8) {
+    throw new Error(`${file} has ${bytes.length} bytes, not those of ${matches} matches of ${ticks} ticks and ${drawn} drawn`);
   }
   const numbers = new BigUint64Array(bytes.buffer.slice(bytes.byteOffset, bytes.byteOffset + bytes.length));
-  return Array.from({ length: matches }, (_, match) => numbers.slice(match * ticks, (match + 1) * ticks));
+  const played = Array.from({ length: matches }, (_, match) => numbers.slice(match * ticks, (match + 1) * ticks));
+  return Object.assign(played, { drawn: numbers.slice(matches * ticks) });
 }
 
 function playInWasm(file) {
   const { exports } = new WebAssembly.Instance(new WebAssembly.Module(readFileSync(file)));
-  return Array.from({ length: exports.matches() }, (_, match) => {
+  const played = Array.from({ length: exports.matches() }, (_, match) => {
     const ticks = exports.play(match);
     return BigUint64Array.from({ length: ticks }, (_, index) => BigInt.asUintN(64, exports.hash_after(index + 1)));
   });
+  return Object.assign(played, { drawn: BigUint64Array.from({ length: drawn }, (_, seed) => BigInt.asUintN(64, exports.drawn(seed))) });
 }
 
 /** Ticks between two numbers of `hashes.txt`. */
@@ -72,9 +75,15 @@ for (let match = 0; match < matches; match += 1) {
     if (tick) differences.push(`match ${match}: ${name} is not as recorded between ticks ${tick} and ${Math.min(tick + 63, ticks)}`);
   }
 }
+for (const [one, other] of [['debug', 'release'], ['debug', 'wasm32']]) {
+  for (let seed = 0; seed < drawn; seed += 1) {
+    if (builds[one].drawn[seed] !== builds[other].drawn[seed]) differences.push(`drawn match of seed ${seed}: ${one} and ${other} differ`);
+  }
+}
+if (!(drawn > 0) || new Set(wasm.drawn).size !== drawn) differences.push(`${drawn} drawn matches of ${new Set(wasm.drawn).size} kinds`);
 if (differences.length) {
   console.log(differences.slice(0, 40).join('\n'));
   console.log(`${differences.length} differences in ${matches} matches`);
   process.exit(1);
 }
-console.log(`${matches} matches x ${ticks.toLocaleString('en')} ticks: debug = release = wasm32`);
+console.log(`${matches} matches x ${ticks.toLocaleString('en')} ticks, and ${drawn} drawn matches (seeds 0 to ${drawn - 1}): debug = release = wasm32`);

@@ -2,7 +2,9 @@
 
 use std::collections::VecDeque;
 
+use astro_recorded::drawn::{DRAWN_TICKS, Drawn};
 use astro_shared::sim::MatchKey;
+use astro_shared::sim::rng::Hasher;
 use astro_tests::dice::Dice;
 use astro_tests::pilots::{Fleet, rules};
 
@@ -75,4 +77,24 @@ fn a_match_alone_equals_the_same_match_among_two_hundred_that_come_and_go() {
     }
     // Otherwise nothing was tested: the watched matches must have moved about in their tables.
     assert!(moves.iter().all(|moves| *moves > 0), "moved {moves:?} times");
+}
+
+/// Broken by the same, in any mode, arena and power-up; seeds are those of `tests/determinism`.
+#[test]
+fn a_thousand_drawn_matches_hash_the_same_alone_and_in_one_crowd() {
+    const DRAWN: u64 = 1000;
+    let mut world = astro_shared::sim::SimPlugin::world();
+    let mut crowd: Vec<_> = (0..DRAWN).map(Drawn::of).map(|drawn| (drawn.open(&mut world), drawn)).collect();
+    let mut hashers: Vec<Hasher> = (0..DRAWN).map(Hasher::new).collect();
+    for _ in 0..DRAWN_TICKS {
+        crowd.iter_mut().for_each(|(key, drawn)| drawn.fly(&mut world, *key));
+        astro_shared::sim::tick(&mut world);
+        for ((key, _), hasher) in crowd.iter().zip(&mut hashers) {
+            hasher.add_u64(astro_shared::sim::hash(&world, *key).expect("a match of the crowd"));
+        }
+    }
+    println!("seeds 0 to {}", DRAWN - 1);
+    for (seed, hasher) in (0..DRAWN).zip(hashers) {
+        assert_eq!(Drawn::of(seed).hash(), hasher.finish(), "seed {seed}");
+    }
 }

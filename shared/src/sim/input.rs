@@ -81,11 +81,9 @@ mod tests {
 
     #[test]
     fn inputs_keep_what_was_put_in() {
-        let buttons = [false, true];
         for turn in -15..=15i8 {
-            for (thrust, fire, dash) in
-                buttons.iter().flat_map(|t| buttons.iter().flat_map(move |f| buttons.iter().map(move |d| (*t, *f, *d))))
-            {
+            for buttons in 0..8u8 {
+                let [thrust, fire, dash] = [0, 1, 2].map(|button| buttons >> button & 1 == 1);
                 let input = Input::new(turn, thrust, fire).with_dash(dash);
                 assert_eq!((input.turn(), input.thrust(), input.fire()), (i32::from(turn), thrust, fire));
                 assert_eq!((input.dash(), input.with_dash(false).dash()), (dash, false));

@@ -1,4 +1,4 @@
-//! What the wasm32 module offers to whoever loads it: three functions over plain numbers.
+//! What the wasm32 module offers to whoever loads it: four functions over plain numbers.
 //!
 //! In: the number of a match. Out: the hash after each of its ticks. No pointer, no memory of ours in others' hands.
 //! A panic traps, as everything does that aborts on wasm32.
@@ -8,6 +8,7 @@
 use std::sync::{LazyLock, Mutex, PoisonError};
 
 use crate::RecordedMatch;
+use crate::drawn::Drawn;
 
 static MATCHES: LazyLock<Vec<RecordedMatch>> = LazyLock::new(crate::matches);
 /// Hashes of the match played last.
@@ -26,6 +27,12 @@ pub extern "C" fn play(number: u32) -> u32 {
     let ticks = hashes.len() as u32;
     *PLAYED.lock().unwrap_or_else(PoisonError::into_inner) = hashes;
     ticks
+}
+
+/// The hash of the match that this seed draws.
+#[unsafe(no_mangle)]
+pub extern "C" fn drawn(seed: u32) -> u64 {
+    Drawn::of(u64::from(seed)).hash()
 }
 
 /// The hash after a tick (from 1 on) of the match played last.

@@ -6,8 +6,10 @@
 //! change of a pilot or of a generator can hide a change of the sim.
 //! *Invariant:* knows `shared` alone, and builds for wasm32.
 //! `hashes.txt` beside the inputs holds what came of them; `tests/determinism` compares the builds with each other.
+//! Beside them, matches that are drawn by seed ([`drawn`]), over all modes and arenas.
 //! Start reading at [`RecordedMatch::hashes`].
 
+pub mod drawn;
 #[cfg(target_arch = "wasm32")]
 mod exports;
 

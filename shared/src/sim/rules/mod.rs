@@ -15,7 +15,7 @@ use std::sync::Arc;
 use serde::de::DeserializeOwned;
 
 use super::arena::check::check_arena;
-use super::arena::{Arena, SMALL_SEATS_MAX};
+use super::arena::{Arena, Size};
 use super::items::ItemsGrid;
 use super::modes::Mode;
 use super::rng::Hasher;
@@ -234,7 +234,10 @@ impl Ruleset {
 
     /// Where a match of that many seats is fought.
     pub fn arena(&self, seats: u8) -> &Arena {
-        if seats <= SMALL_SEATS_MAX { &self.small } else { &self.large }
+        match Size::of(seats) {
+            Size::Small => &self.small,
+            Size::Large => &self.large,
+        }
     }
 
     pub fn arena_name(&self) -> &str {
@@ -292,8 +295,8 @@ pub fn parse<T: DeserializeOwned>(file: &str, text: &str) -> Result<T, AssetErro
 mod tests {
     use super::*;
 
-    const RULES: &str = include_str!("../../../assets/rules/standard.ron");
-    const ARENA: &str = include_str!("../../../assets/arenas/open.ron");
+    const RULES: &str = include_str!("../../../../assets/rules/classic.ron");
+    const ARENA: &str = include_str!("../../../../assets/arenas/open.ron");
 
     fn refused(rules: &str, arena: &str) -> AssetError {
         Ruleset::parse("rules/x.ron", rules, "arenas/x.ron", arena).expect_err("should be refused")
@@ -301,8 +304,9 @@ mod tests {
 
     #[test]
     fn shipped_assets_load_and_survive_their_own_text() {
-        let ruleset = Ruleset::parse("rules/standard.ron", RULES, "arenas/open.ron", ARENA).unwrap();
-        assert_eq!((ruleset.width, ruleset.height), (1600 * 256, 900 * 256));
+        let ruleset = Ruleset::parse("rules/classic.ron", RULES, "arenas/open.ron", ARENA).unwrap();
+        let small = ruleset.arena(2);
+        assert_eq!((small.width, small.height), (1600 * 256, 900 * 256));
         assert_eq!(ruleset.countdown_ticks, 180);
         let again = Ruleset::from_text("replay", &ruleset.to_text()).unwrap();
         assert_eq!(again, ruleset);
@@ -320,7 +324,7 @@ mod tests {
         let error = refused(&RULES.replace("hull: 100", "hull: \"much\""), ARENA);
         assert_eq!(error.field, "hull");
         let error = refused(RULES, &ARENA.replace("width: 1600", "width: 9000"));
-        assert_eq!((error.file.as_str(), error.field.as_str()), ("arenas/x.ron", "width"));
+        assert_eq!((error.file.as_str(), error.field.as_str()), ("arenas/x.ron", "small.width"));
         let error = refused(&RULES.replace("drag_per_s: 0.45", "drag_per_s: NaN"), ARENA);
         assert_eq!(error.field, "ship.drag_per_s");
         let error = refused(

@@ -1,6 +1,7 @@
 //! Rules as they are written. Units are in the field names; where there is none, speeds are units/s and lengths units.
 //!
-//! What a file leaves out is as in these defaults; the canonical text names everything.
+//! What a file leaves out is as in these defaults, which turn every rule off that can be off: a file that knows nothing of
+//! dashes is played without them. The canonical text names everything.
 
 use serde::{Deserialize, Serialize};
 
@@ -105,7 +106,7 @@ pub struct DashText {
 
 impl Default for DashText {
     fn default() -> Self {
-        DashText { speed: 560.0, ms: 150, cooldown_ms: 2500 }
+        DashText { speed: 0.0, ms: 150, cooldown_ms: 2500 }
     }
 }
 
@@ -121,7 +122,7 @@ pub struct BumpText {
 
 impl Default for BumpText {
     fn default() -> Self {
-        BumpText { speed: 420.0, damage: 25 }
+        BumpText { speed: 420.0, damage: 0 }
     }
 }
 
