@@ -39,14 +39,14 @@ fn dependencies<'a>(manifest: &'a str, table: &str) -> Vec<&'a str> {
 }
 
 /// The workspace's crates, by folder.
-const MEMBERS: [&str; 5] = ["shared", "server", "client", "tests", "tests/recorded"];
+const MEMBERS: [&str; 6] = ["shared", "server", "client", "tests", "tests/balance", "tests/recorded"];
 
 /// Crates of the house that a crate may know.
 fn may_know(member: &str) -> &'static [&'static str] {
     match member {
         "server" | "client" => &["astro-shared"],
         "tests" => &["astro-shared", "astro-server", "astro-client", "astro-recorded"],
-        "tests/recorded" => &["astro-shared"],
+        "tests/balance" | "tests/recorded" => &["astro-shared"],
         _ => &[],
     }
 }

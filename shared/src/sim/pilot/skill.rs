@@ -68,8 +68,8 @@ const fn degrees(degrees: i32) -> i32 {
 
 const ROOKIE: Limits = Limits {
     think_every_ticks: 6,
-    reaction_ticks: 22,
-    aim_error_steps: degrees(26),
+    reaction_ticks: 24,
+    aim_error_steps: degrees(28),
     range_ticks: 55,
     manoeuvres: 0,
     ricochets: false,
@@ -77,9 +77,9 @@ const ROOKIE: Limits = Limits {
 };
 
 const REGULAR: Limits = Limits {
-    think_every_ticks: 4,
-    reaction_ticks: 16,
-    aim_error_steps: degrees(15),
+    think_every_ticks: 5,
+    reaction_ticks: 18,
+    aim_error_steps: degrees(17),
     range_ticks: 48,
     manoeuvres: 4,
     ricochets: false,
@@ -87,9 +87,9 @@ const REGULAR: Limits = Limits {
 };
 
 const VETERAN: Limits = Limits {
-    think_every_ticks: 3,
-    reaction_ticks: 12,
-    aim_error_steps: degrees(8),
+    think_every_ticks: 4,
+    reaction_ticks: 13,
+    aim_error_steps: degrees(10),
     range_ticks: 40,
     manoeuvres: 6,
     ricochets: true,
@@ -100,7 +100,7 @@ const ACE: Limits = Limits {
     think_every_ticks: 3,
     reaction_ticks: 8,
     aim_error_steps: degrees(3),
-    range_ticks: 34,
+    range_ticks: 44,
     manoeuvres: 9,
     ricochets: true,
     dashes: true,
