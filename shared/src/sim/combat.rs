@@ -239,8 +239,7 @@ pub(super) fn hold_zone(game: &mut Game<'_>) {
     let holder = first.filter(|side| sides.all(|other| other == *side));
     game.state.round.holder = holder.map_or(0, |side| side.0 + 1);
     if let Some(side) = holder {
-        let points = &mut game.state.scores[side.index()].points;
-        *points = points.saturating_add(1);
+        game.state.scores[side.index()].add_point();
     }
 }
 

@@ -24,7 +24,7 @@ pub trait EventField: Copy + Default {
 }
 
 const fn part(bits: u8) -> Field {
-    Field { name: "", bits, signed: false, visible: super::fields::Visible::Everyone }
+    Field { name: "", bits, signed: false, visible: super::fields::Visible::Everyone, rare: false }
 }
 
 macro_rules! event_field {

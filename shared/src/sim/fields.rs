@@ -4,6 +4,8 @@
 //! which the snapshot codec, views, hashes, saves, the fingerprint and the replay verifier's words follow.
 //! *Invariant:* no field of sim state exists outside a `state!` block.
 //! *Invariant:* order in the block is order on the wire and in every hash.
+//! *Invariant:* rare fields, if a row has any, stand together and are for everyone; what goes over the wire before them
+//! is one bit that says whether any of them is not zero.
 //! Start reading at [`Fields`].
 
 use super::units::{Angle, Seat, Tick};
@@ -56,6 +58,8 @@ pub struct Field {
     /// Whether the bits are two's complement.
     pub signed: bool,
     pub visible: Visible,
+    /// Zero in most rows: sent only in rows where some rare field is not.
+    pub rare: bool,
 }
 
 /// A struct whose fields are all in the table.
@@ -69,6 +73,17 @@ pub trait Fields: Copy + Default {
 
     /// Asks `give` for every field in order; the first refusal ends it.
     fn fill<E>(&mut self, give: impl FnMut(&'static Field) -> Result<u32, E>) -> Result<(), E>;
+
+    /// Whether some rare field is not zero; `None` when there are no rare fields.
+    #[inline]
+    fn has_rare(&self) -> Option<bool> {
+        if !any_rare(Self::TABLE) {
+            return None;
+        }
+        let mut bits = 0;
+        self.each(|field, value| bits |= if field.rare { value } else { 0 });
+        Some(bits != 0)
+    }
 
     /// A copy in which everything `audience` may not see is zero.
     fn seen_by(&self, audience: Audience, owner: Option<Seat>) -> Self {
@@ -87,6 +102,30 @@ pub trait Fields: Copy + Default {
         filled.unwrap_or_else(|never| match never {});
         seen
     }
+}
+
+/// Whether there is a rare field in `table`.
+pub const fn any_rare(table: &[Field]) -> bool {
+    let mut index = 0;
+    while index < table.len() {
+        if table[index].rare {
+            return true;
+        }
+        index += 1;
+    }
+    false
+}
+
+/// Whether rare fields stand together and are for everyone, as the wire wants it.
+pub(crate) const fn rare_is_one_block(table: &[Field]) -> bool {
+    let (mut index, mut blocks, mut open) = (0, 0, true);
+    while index < table.len() {
+        let field = &table[index];
+        blocks += (field.rare && (index == 0 || !table[index - 1].rare)) as usize;
+        open &= !field.rare || matches!(field.visible, Visible::Everyone);
+        index += 1;
+    }
+    blocks <= 1 && open
 }
 
 /// A type that can stand in the table.
@@ -117,12 +156,12 @@ field_value! {
     Angle, false, raw => u32::from(raw.0), Angle(raw as u16);
 }
 
-/// Declares a struct of sim state together with its table.
+/// Declares a struct of sim state together with its table. A field that ends with `rare` is one that is mostly zero.
 macro_rules! state {
     (
         $(#[$attribute:meta])*
         pub struct $name:ident as $label:literal {
-            $( $(#[$field_attribute:meta])* $field:ident : $kind:ty, $bits:literal bits, $visible:ident; )*
+            $( $(#[$field_attribute:meta])* $field:ident : $kind:ty, $bits:literal bits, $visible:ident $(, $rare:ident)?; )*
         }
     ) => {
         $(#[$attribute])*
@@ -137,6 +176,7 @@ macro_rules! state {
                     bits: $bits,
                     signed: <$kind as $crate::sim::fields::FieldValue>::SIGNED,
                     visible: $crate::sim::fields::Visible::$visible,
+                    rare: $crate::sim::fields::state!(@rare $($rare)?),
                 }, )*
             ];
 
@@ -166,6 +206,9 @@ macro_rules! state {
         }
 
         const _: () = assert!(<$name as $crate::sim::fields::Fields>::TABLE.len() <= 32, "seen_by holds 32 fields");
+        const _: () = assert!($crate::sim::fields::rare_is_one_block(<$name as $crate::sim::fields::Fields>::TABLE));
     };
+    (@rare rare) => { true };
+    (@rare) => { false };
 }
 pub(crate) use state;

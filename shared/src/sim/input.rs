@@ -82,8 +82,8 @@ mod tests {
     #[test]
     fn inputs_keep_what_was_put_in() {
         for turn in -15..=15i8 {
-            for buttons in 0..8u8 {
-                let [thrust, fire, dash] = [0, 1, 2].map(|button| buttons >> button & 1 == 1);
+            for held in 0..8 {
+                let [thrust, fire, dash] = [1, 2, 4].map(|button| held & button != 0);
                 let input = Input::new(turn, thrust, fire).with_dash(dash);
                 assert_eq!((input.turn(), input.thrust(), input.fire()), (i32::from(turn), thrust, fire));
                 assert_eq!((input.dash(), input.with_dash(false).dash()), (dash, false));

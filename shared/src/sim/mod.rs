@@ -4,7 +4,7 @@
 //! *Invariant:* no clock, socket, file, thread or global; randomness by seed, purpose and tick.
 //! *Invariant:* a match never reads another match's state: alone or among a thousand, the same hashes.
 //! *Invariant:* server, prediction, pilots' views, bots and the replay verifier run exactly this.
-//! Start reading at [`SimPlugin`] (the one chain that orders a tick) and the doors below it.
+//! Start reading at [`STEPS`] (the one list that orders a tick) and the doors below it.
 
 pub mod arena;
 mod asteroids;
@@ -32,7 +32,8 @@ use std::sync::Arc;
 
 use bevy_app::{App, Plugin};
 use bevy_ecs::prelude::*;
-use bevy_ecs::schedule::{ScheduleLabel, SingleThreadedExecutor};
+use bevy_ecs::schedule::{ScheduleConfigs, ScheduleLabel, SingleThreadedExecutor};
+use bevy_ecs::system::ScheduleSystem;
 
 use fields::Audience;
 use game::{Game, Scratch, each};
@@ -65,34 +66,54 @@ impl SimPlugin {
         world
     }
 
-    /// The one place that orders a tick.
     fn schedule() -> Schedule {
-        let mut schedule = Schedule::new(SimTick);
+        let (first, others) = STEPS.split_first().expect("a tick has steps");
+        let in_order = others.iter().fold(each(first.run).into_configs(), |before, step| (before, each(step.run)).chain());
+        Self::single_threaded(SimTick, in_order)
+    }
+
+    /// Each step of a tick by its name, as a schedule of its own: for a bench that times them one by one.
+    pub fn steps() -> impl Iterator<Item = (&'static str, Schedule)> {
+        STEPS.iter().map(|step| (step.name, Self::single_threaded(SimTick, each(step.run).into_configs())))
+    }
+
+    fn single_threaded(label: impl ScheduleLabel, systems: ScheduleConfigs<ScheduleSystem>) -> Schedule {
+        let mut schedule = Schedule::new(label);
         schedule.set_executor(SingleThreadedExecutor::new());
-        schedule.add_systems(
-            (
-                each(begin_tick),
-                each(ships::steer),
-                each(ships::advance_ships),
-                each(asteroids::drift),
-                each(ships::collide_ships),
-                each(asteroids::meet_ships),
-                each(items::announce_and_take),
-                each(items::act),
-                each(bullets::fire_guns),
-                each(bullets::fly),
-                each(asteroids::shatter),
-                each(combat::close_in),
-                each(combat::settle),
-                each(combat::return_ships),
-                each(combat::hold_zone),
-                each(combat::advance_phase),
-            )
-                .chain(),
-        );
+        schedule.add_systems(systems);
         schedule
     }
 }
+
+/// One step of a tick.
+struct Step {
+    name: &'static str,
+    run: fn(&mut Game<'_>),
+}
+
+macro_rules! steps {
+    ($($step:path),+ $(,)?) => { &[$(Step { name: stringify!($step), run: $step }),+] };
+}
+
+/// The one place that orders a tick.
+const STEPS: &[Step] = steps![
+    begin_tick,
+    ships::steer,
+    ships::advance_ships,
+    asteroids::drift,
+    ships::collide_ships,
+    asteroids::meet_ships,
+    items::announce_and_take,
+    items::act,
+    bullets::fire_guns,
+    bullets::fly,
+    asteroids::shatter,
+    combat::close_in,
+    combat::settle,
+    combat::return_ships,
+    combat::hold_zone,
+    combat::advance_phase,
+];
 
 fn begin_tick(game: &mut Game<'_>) {
     game.state.round.tick = game.state.round.tick.plus(1);

@@ -64,27 +64,27 @@ state! {
         angle: Angle, 12 bits, Everyone;
         /// It is a ship.
         alive: bool, 1 bits, Everyone;
-        /// It is a pod.
-        pod: bool, 1 bits, Everyone;
-        /// Ticks until it is a ship again; zero while it is one, and when it will be none in this round.
-        return_ticks: u16, 10 bits, Everyone;
-        /// Further ships after this one.
-        lives: u8, 4 bits, Everyone;
         hull: u8, 7 bits, Everyone;
         /// The input applied in this tick: flames for the eye, a starting point for prediction.
         input: Input, 8 bits, Everyone;
+        /// It is a pod.
+        pod: bool, 1 bits, Everyone, rare;
+        /// Ticks until it is a ship again; zero while it is one, and when it will be none in this round.
+        return_ticks: u16, 10 bits, Everyone, rare;
+        /// Further ships after this one.
+        lives: u8, 4 bits, Everyone, rare;
         /// Ticks during which nothing hurts it.
-        guard_ticks: u8, 8 bits, Everyone;
+        guard_ticks: u8, 8 bits, Everyone, rare;
         /// Ticks of the present dash.
-        dash_ticks: u8, 5 bits, Everyone;
+        dash_ticks: u8, 5 bits, Everyone, rare;
         /// The power-up it carries, and how often it may still be used.
-        item: Item, 4 bits, Everyone;
-        charges: u8, 3 bits, Everyone;
+        item: Item, 4 bits, Everyone, rare;
+        charges: u8, 3 bits, Everyone, rare;
         /// Hits that its shield still takes.
-        shield: u8, 2 bits, Everyone;
-        overdrive_ticks: u16, 10 bits, Everyone;
+        shield: u8, 2 bits, Everyone, rare;
+        overdrive_ticks: u16, 10 bits, Everyone, rare;
         /// Ticks until its laser fires.
-        windup_ticks: u8, 6 bits, Everyone;
+        windup_ticks: u8, 6 bits, Everyone, rare;
         ammunition: u8, 3 bits, Owner;
         /// Ticks until the next shot is in the magazine; zero when it is full.
         reload_ticks: u8, 8 bits, Owner;
@@ -104,7 +104,7 @@ state! {
         kills: u16, 10 bits, Everyone;
         deaths: u16, 10 bits, Everyone;
         /// What the mode counts in this round: kills, or ticks in the zone.
-        points: u16, 16 bits, Everyone;
+        points: u16, 14 bits, Everyone, rare;
         assists: u8, 8 bits, Nobody;
         shots: u16, 16 bits, Nobody;
         hits: u16, 16 bits, Nobody;
@@ -266,6 +266,13 @@ impl Ship {
     /// A ship or a pod: something that flies and can be met.
     pub fn is_out(&self) -> bool {
         self.alive || self.pod
+    }
+}
+
+impl Score {
+    /// Counts a point. What the field holds is more than any target: 200 seconds in the zone are 12,000 ticks.
+    pub(super) fn add_point(&mut self) {
+        self.points = (self.points + 1).min((1 << 14) - 1);
     }
 }
 

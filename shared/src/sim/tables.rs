@@ -163,6 +163,9 @@ impl<'a> MatchRef<'a> {
     /// public sees none.
     pub fn sighted(&self, audience: Audience) -> FixedList<Mine, MINES_MAX> {
         let mut seen = self.state.mines;
+        if seen.is_empty() {
+            return seen;
+        }
         match audience {
             Audience::Everything => {}
             Audience::Public => seen.clear(),
@@ -212,11 +215,10 @@ impl<'a> MatchRef<'a> {
             };
             self.state.ships[seat.index()].each(&mut own);
             self.state.scores[seat.index()].each(&mut own);
-            if !self.state.mines.is_empty() {
-                let mut walker = HashWalk { hasher, public: true };
-                walker.rows(&self.sighted(audience));
-                hasher = walker.hasher;
-            }
+            // Even when there are none: whether others lie unseen must not show in the hash.
+            let mut walker = HashWalk { hasher, public: true };
+            walker.rows(&self.sighted(audience));
+            hasher = walker.hasher;
         }
         hasher.finish() as u32
     }

@@ -40,7 +40,7 @@ fn credit_kill(game: &mut Game<'_>, killer: Seat, death: Death) {
     let score = &mut game.state.scores[killer.index()];
     score.kills = (score.kills + 1).min(1023);
     if !counts_zone {
-        score.points = score.points.saturating_add(1);
+        score.add_point();
     }
     score.streak = score.streak.saturating_add(1);
     score.streak_longest = score.streak_longest.max(score.streak);

@@ -33,11 +33,17 @@ impl<'a> BitWriter<'a> {
         }
     }
 
-    /// Appends the fields of a row that `audience` may see.
+    /// Appends the fields of a row that `audience` may see; before rare ones a bit that says whether they follow.
     #[inline]
     pub fn put_row<T: Fields>(&mut self, row: &T, audience: Audience, owner: Option<Seat>) {
+        let rare = row.has_rare();
+        let mut said = false;
         row.each(|field, value| {
-            if audience.sees(field.visible, owner) {
+            if field.rare && !said {
+                said = true;
+                self.put(u32::from(rare == Some(true)), 1);
+            }
+            if audience.sees(field.visible, owner) && (!field.rare || rare == Some(true)) {
                 self.put(value, field.bits);
             }
         });
@@ -90,12 +96,18 @@ impl<'a> BitReader<'a> {
     /// Takes the fields of a row that `audience` may see; the others stay zero.
     ///
     /// # Errors
-    /// When the bits end, or are those of no row: an enum's number that names nothing does not come back as it was.
+    /// When the bits end, or are those of no row: an enum's number that names nothing does not come back as it was, and
+    /// rare fields that are said to follow are not all zero.
     #[inline]
     pub fn take_row<T: Fields>(&mut self, audience: Audience, owner: Option<Seat>) -> Result<T, WireError> {
         let (mut row, mut taken, mut count) = (T::default(), [0u32; 32], 0);
+        let mut rare = None;
         row.fill(|field| {
-            let raw = match (audience.sees(field.visible, owner), field.signed) {
+            if field.rare && rare.is_none() {
+                rare = Some(self.take(1)? == 1);
+            }
+            let sent = audience.sees(field.visible, owner) && (!field.rare || rare == Some(true));
+            let raw = match (sent, field.signed) {
                 (false, _) => 0,
                 (true, true) => self.take_signed(field.bits)?,
                 (true, false) => self.take(field.bits)?,
@@ -104,7 +116,7 @@ impl<'a> BitReader<'a> {
             count += 1;
             Ok(raw)
         })?;
-        let (mut known, mut index) = (true, 0);
+        let (mut known, mut index) = (rare == row.has_rare(), 0);
         row.each(|_, raw| {
             known &= raw == taken[index];
             index += 1;

@@ -119,7 +119,7 @@ mod tests {
         assert_eq!(with(9, 4), Err(WireError::Truncated));
         assert_eq!(with(9, 2), Err(WireError::Trailing));
         assert_eq!(with(5, 2), Err(WireError::Range));
-        assert_eq!(with(10, 0x80), Err(WireError::Range));
+        assert_eq!(with(10, 0x90), Err(WireError::Range));
         assert_eq!(with(10, 0x10), Err(WireError::Range));
     }
 }

@@ -15,7 +15,7 @@ use super::bits::{BitReader, BitWriter};
 use super::{DATAGRAM_BYTES_MAX, KIND_SNAPSHOT, WireError};
 use crate::sim::arena::PADS_MAX;
 use crate::sim::event::{EVENT_KIND_BITS, Event, Medal, Weapon};
-use crate::sim::fields::{Audience, Field, Fields, Visible};
+use crate::sim::fields::{Audience, Field, Fields, Visible, any_rare};
 use crate::sim::items::Item;
 use crate::sim::list::FixedList;
 use crate::sim::rules::{BULLETS_MAX, Ruleset};
@@ -90,8 +90,9 @@ const _: () = assert!(HEAD_BYTES_MAX + BODY_BYTES_MAX <= DATAGRAM_BYTES_MAX, "th
 /// Ticks since the baseline (8) and kind.
 const EVENT_HEAD_BITS: usize = 8 + EVENT_KIND_BITS as usize;
 
+/// Of one row, with rare fields and the bit before them.
 const fn bits_of(table: &[Field], visible: Visible) -> usize {
-    let mut bits = 0;
+    let mut bits = (any_rare(table) && matches!(visible, Visible::Everyone)) as usize;
     let mut index = 0;
     while index < table.len() {
         if table[index].visible as u8 == visible as u8 {

@@ -3,10 +3,12 @@
 //! In: an arena document with a layout for 2 to 4 seats and one for 5 to 8. Out: an [`Arena`] on the grid.
 //! *Invariant:* an `Arena` that exists has passed every check, so systems never re-check a place.
 //! *Invariant:* nothing here changes during a match; what a gate does follows from the tick.
-//! Start reading at [`Arena`]; how bodies and bullets meet its solids is in [`ground`], how it is drawn in [`svg`].
+//! Start reading at [`Arena`]; how bodies and bullets meet its solids is in [`ground`], how it is
+//! drawn in [`svg`], what may be odd about it in [`survey`].
 
 pub mod check;
 pub mod ground;
+pub mod survey;
 pub mod svg;
 
 use serde::{Deserialize, Serialize};

@@ -131,7 +131,7 @@ impl Mode {
     /// A sentence for the one who asked.
     pub fn check_seats(self, seats: u8) -> Result<(), String> {
         let possible = self.rules().seats();
-        if possible.contains(&seats) && (self.side(Seat(1)) == Seat(1) || seats.is_multiple_of(2)) {
+        if possible.contains(&seats) && (self.side(Seat(2)) == Seat(2) || seats.is_multiple_of(2)) {
             return Ok(());
         }
         let even = if self.side(Seat(2)) == Seat(2) { "" } else { ", an even number" };

@@ -8,6 +8,7 @@
 
 pub(super) mod bounds;
 mod check;
+pub mod overrides;
 pub mod text;
 
 use std::sync::Arc;
@@ -20,6 +21,7 @@ use super::items::ItemsGrid;
 use super::modes::Mode;
 use super::rng::Hasher;
 use super::units::{ANGLE_STEPS, POSITION_PER_UNIT, SEATS_MAX, TICKS_PER_SECOND, TURN_MAX, VELOCITY_PER_UNIT};
+pub use overrides::Overrides;
 pub use text::{RulesText, RulesetText};
 
 /// Bullets alive in one match at most; bounds the bullet list, the snapshot and the memory of a match.
@@ -127,6 +129,7 @@ impl Ruleset {
     pub fn new(text: RulesetText, rules_file: &str, arena_file: &str) -> Result<Ruleset, AssetError> {
         check_arena(&text.arena, arena_file)?;
         check::check_rules(&text.rules, rules_file)?;
+        check::check_together(&text, rules_file)?;
         let (rules, arena) = (&text.rules, &text.arena);
         let mut hasher = Hasher::new(0);
         hasher.add_bytes(canonical(&text).as_bytes());
