@@ -69,8 +69,7 @@ fn end_progress() {
 fn write_heat(folder: &Path, plan: &Plan, tally: &Tally) -> Result<(), String> {
     let name = format!("{}-{}-{}.svg", plan.rules.mode.name(), plan.rules.arena_name(), plan.seats);
     let path = folder.join(name);
-    let svg = tally.heat.svg(plan.rules.arena(plan.seats), &format!("Ships lost: {}", report::title(plan)));
-    std::fs::write(&path, svg).map_err(|error| format!("--out: {}: {error}", path.display()))?;
+    std::fs::write(&path, tally.heat.svg(&plan.arena, plan.seats)).map_err(|error| format!("--out: {}: {error}", path.display()))?;
     eprintln!("{}", path.display());
     Ok(())
 }

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use astro_shared::assets;
+use astro_shared::sim::arena::ArenaText;
 use astro_shared::sim::modes::Mode;
 use astro_shared::sim::pilot::Skill;
 use astro_shared::sim::rules::{self, RulesText, Ruleset, RulesetText};
@@ -116,12 +117,13 @@ impl Options {
         let arena = arena_text(arena)?;
         text.arena = arena.name.clone();
         let name = text.name.clone();
-        let rules = Ruleset::new(RulesetText { rules: text, arena }, &name, "--arena")
+        let rules = Ruleset::new(RulesetText { rules: text, arena: arena.clone() }, &name, "--arena")
             .map_err(|error| format!("{} cannot be played: {error}", mode.name()))?;
         if mode.counts_zone() && rules.arena(seats).zone.is_none() {
             return Err(format!("--arena: `{}` has no zone, which {} is about", rules.arena_name(), mode.name()));
         }
-        Ok(Plan { rules: Arc::new(rules), seats, skills: skills.to_vec(), matches: self.matches, seed: self.seed })
+        let (rules, skills) = (Arc::new(rules), skills.to_vec());
+        Ok(Plan { rules, arena, seats, skills, matches: self.matches, seed: self.seed })
     }
 }
 
@@ -141,7 +143,7 @@ fn rules_text(name: &str) -> Result<RulesText, String> {
     rules::parse(name, &text).map_err(|error| format!("--rules: {error}"))
 }
 
-fn arena_text(name: &str) -> Result<astro_shared::sim::arena::ArenaText, String> {
+fn arena_text(name: &str) -> Result<ArenaText, String> {
     let built_in = assets::arena(name).map(str::to_owned);
     let text = read("--arena", name, built_in, assets::ARENAS.iter().map(|(file, _)| stem(file)))?;
     rules::parse(name, &text).map_err(|error| format!("--arena: {error}"))

@@ -9,6 +9,7 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use astro_shared::sim::arena::ArenaText;
 use astro_shared::sim::fields::Audience;
 use astro_shared::sim::input::Input;
 use astro_shared::sim::pilot::{self, Skill};
@@ -34,6 +35,8 @@ const ENDLESS_TICKS: u32 = 2 * 60 * 60 * 60;
 #[derive(Clone)]
 pub struct Plan {
     pub rules: Arc<Ruleset>,
+    /// The arena of `rules` as it was written, for drawing it.
+    pub arena: ArenaText,
     pub seats: u8,
     /// Skill of each seat, in turn; with more than one they move on by a seat per match, so that none has a better place.
     pub skills: Vec<Skill>,

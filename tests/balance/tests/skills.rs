@@ -11,62 +11,37 @@ use astro_shared::assets;
 use astro_shared::sim::event::Event;
 use astro_shared::sim::fields::Audience;
 use astro_shared::sim::input::Input;
-use astro_shared::sim::modes::Mode;
 use astro_shared::sim::pilot::{self, Skill};
 use astro_shared::sim::rng::{Purpose, random};
 use astro_shared::sim::round::Phase;
-use astro_shared::sim::rules::text::DashText;
 use astro_shared::sim::rules::{self, Ruleset, RulesetText};
 use astro_shared::sim::state::{Inputs, State};
 use astro_shared::sim::units::{Angle, SEATS_MAX, Seat, Tick, along};
 use astro_shared::sim::{self, SimPlugin};
 
-/// A walled arena that bounces, with a wall and two pillars in it; the same seen from either spawn point.
-const WALLED: &str = r#"(
-    name: "walled", edge: wall, ricochets: 2,
-    small: (
-        width: 1200, height: 800,
-        spawns: [
-            (x: 1000, y: 600, heading_degrees: 180), (x: 200, y: 200, heading_degrees: 0),
-            (x: 200, y: 600, heading_degrees: 0), (x: 1000, y: 200, heading_degrees: 180),
-        ],
-        walls: [(x: 600, y: 400, width: 60, height: 200)],
-        pillars: [(x: 350, y: 400, radius: 50), (x: 850, y: 400, radius: 50)],
-    ),
-    large: (
-        width: 1600, height: 1000,
-        spawns: [
-            (x: 1400, y: 800, heading_degrees: 180), (x: 200, y: 200, heading_degrees: 0),
-            (x: 200, y: 800, heading_degrees: 0), (x: 1400, y: 200, heading_degrees: 180),
-            (x: 1400, y: 500, heading_degrees: 180), (x: 200, y: 500, heading_degrees: 0),
-            (x: 800, y: 850, heading_degrees: 270), (x: 800, y: 150, heading_degrees: 90),
-        ],
-    ),
-)"#;
+/// One arena that wraps and one with walls.
+const ARENAS: [&str; 2] = ["open", "cage"];
 
-fn ruleset(arena: &str, edit: impl FnOnce(&mut RulesetText)) -> Arc<Ruleset> {
-    let standard = assets::ruleset("standard").expect("there is a preset called standard");
-    let mut text: RulesetText = rules::parse("standard", &standard.to_text()).expect("a ruleset reads its own text");
-    text.arena = rules::parse("arena", arena).expect("an arena");
+fn ruleset(preset: &str, arena: &str, edit: impl FnOnce(&mut RulesetText)) -> Arc<Ruleset> {
+    let preset = assets::ruleset(preset).expect("a preset of that name");
+    let mut text: RulesetText = rules::parse("preset", &preset.to_text()).expect("a ruleset reads its own text");
+    text.arena = rules::parse("arena", assets::arena(arena).expect("an arena of that name")).expect("an arena");
     edit(&mut text);
     Arc::new(Ruleset::new(text, "edited rules", "edited arena").expect("legal rules"))
 }
 
-fn duel(arena: &str) -> Arc<Ruleset> {
-    ruleset(arena, |text| text.rules.mode = Mode::Duel)
-}
-
 fn played(rules: Arc<Ruleset>, seats: u8, skills: &[Skill], matches: u32) -> Tally {
-    play(&Plan { rules, seats, skills: skills.to_vec(), matches, seed: 4 }, 2, &|_| {})
+    let text: RulesetText = rules::parse("ruleset", &rules.to_text()).expect("a ruleset reads its own text");
+    play(&Plan { rules, arena: text.arena, seats, skills: skills.to_vec(), matches, seed: 4 }, 2, &|_| {})
 }
 
 /// Broken by limits that do not matter, and by any change that makes a lower skill as good as the next.
 #[test]
 fn each_skill_beats_the_one_below_in_three_of_four_duels() {
     const MATCHES: u32 = 200;
-    for (name, arena) in [("open", assets::arena("open").unwrap()), ("walled", WALLED)] {
+    for name in ARENAS {
         for pair in Skill::ALL.windows(2) {
-            let tally = played(duel(arena), 2, pair, MATCHES);
+            let tally = played(ruleset("duel", name, |_| {}), 2, pair, MATCHES);
             let (wins, losses) = (tally.skill_wins[1], tally.skill_wins[0]);
             println!("{name}: {} beats {}: {wins} to {losses} of {MATCHES}", pair[1].name(), pair[0].name());
             assert!(wins * 4 >= MATCHES * 3, "{name}: {} wins {wins} of {MATCHES}", pair[1].name());
@@ -87,9 +62,9 @@ fn standard_matches_of_four_regulars_end_by_rule_within_eight_minutes() {
 /// Broken by a pilot that ignores bullets.
 #[test]
 fn the_best_dodges_half_of_the_shots_that_would_have_hit() {
-    for (name, arena) in [("open", assets::arena("open").unwrap()), ("walled", WALLED)] {
+    for name in ARENAS {
         for skill in Skill::ALL {
-            let (would_hit, dodged) = dodges(arena, skill, 600);
+            let (would_hit, dodged) = dodges(name, skill, 600);
             let share = 100.0 * f64::from(dodged) / f64::from(would_hit);
             println!("{name}: {} dodges {dodged} of {would_hit}: {share:.0} %", skill.name());
             assert!(would_hit > 300, "the shooter hits a ship that flies straight: {would_hit}");
@@ -101,11 +76,7 @@ fn the_best_dodges_half_of_the_shots_that_would_have_hit() {
 /// Of so many shots aimed at a ship that flies straight: those that hit it, and those of them that `skill` dodges.
 fn dodges(arena: &str, skill: Skill, shots: u32) -> (u32, u32) {
     // Nobody dies of a hit, so nothing ends before the shot is over.
-    let rules = ruleset(arena, |text| {
-        text.rules.mode = Mode::Duel;
-        text.rules.gun.damage = 1;
-        text.rules.dash = DashText { speed: 560.0, ms: 150, cooldown_ms: 2500 };
-    });
+    let rules = ruleset("duel", arena, |text| text.rules.gun.damage = 1);
     let (mut would_hit, mut dodged) = (0, 0);
     for shot in 0..shots {
         if is_hit(&rules, shot, None) {
