@@ -46,6 +46,8 @@ pub const MATCHES_MAX: usize = 4096;
 const UNCLAIMED_TTL: Duration = Duration::from_secs(20);
 /// How long players may look at a finished match before their links are closed.
 pub(super) const AFTERGLOW: Duration = Duration::from_secs(3);
+/// How well pilots fly on a host: a player who has found the keys should win.
+const PILOT_SKILL: Skill = Skill::Regular;
 /// Pause between two demo matches.
 const DEMO_PAUSE: Duration = Duration::from_secs(3);
 
@@ -538,9 +540,9 @@ pub(super) fn gather_inputs(now: Res<Now>, mut matches: Query<(&mut Hosted, &mut
             inputs.seats[seat.index()] = match held.next_input(next, now.0) {
                 Some(input) => input,
                 None => {
-                    if pilot::thinks(seat, next) {
+                    if pilot::thinks(seat, PILOT_SKILL, next) {
                         let view = state.view(Audience::Seat(seat));
-                        held.pilot_input = pilot::think(&view, &state.setup.ruleset, seat, Skill::Regular, next);
+                        held.pilot_input = pilot::think(&view, &state.setup.ruleset, seat, PILOT_SKILL, next);
                     }
                     held.pilot_input
                 }
