@@ -473,7 +473,7 @@ impl Stage {
     }
 
     pub fn round(&mut self, match_id: MatchId) -> Option<Round> {
-        self.with(match_id, |_, _, state| *state.round)
+        self.with(match_id, |_, _, state| state.round)
     }
 
     pub fn hash(&mut self, match_id: MatchId) -> Option<u64> {
