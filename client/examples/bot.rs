@@ -39,6 +39,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         seats: Some(2),
         rules: Some("sprint".into()),
         group: arguments.next(),
+        ..QuickplayRequest::default()
     })?;
     println!("match {}, seat {}, over {}", joined.match_id, joined.seat.0 + 1, transport.name());
 

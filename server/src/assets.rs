@@ -3,7 +3,9 @@
 //! In: `rules/*.ron` and `arenas/*.ron`. Out: a [`Rulebook`].
 //! *Invariant:* a rulebook that exists is usable throughout: every preset names an arena that is there.
 //! *Invariant:* a file's name is the name in it, so what an operator sees in the folder is what players ask for.
-//! Start reading at [`Rulebook::load`].
+//! Start reading at [`Rulebook::load`]; what single matches change is in [`variants`].
+
+mod variants;
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
@@ -11,7 +13,10 @@ use std::sync::Arc;
 
 use astro_shared::assets::{ARENAS, RULES};
 use astro_shared::sim::arena::ArenaText;
-use astro_shared::sim::rules::{AssetError, RulesText, Ruleset, RulesetText, parse};
+use astro_shared::sim::arena::check::check_arena;
+use astro_shared::sim::rules::{AssetError, Overrides, RulesText, Ruleset, RulesetText, parse};
+
+use variants::Variants;
 
 /// The preset when a player names none, and the demo matches'.
 pub const DEFAULT_RULES: &str = "standard";
@@ -25,11 +30,13 @@ pub enum RulebookError {
     Asset(#[from] AssetError),
 }
 
-/// Every rules preset that a match can be played by.
-#[derive(Clone, Debug)]
+/// Every rules preset that a match can be played by, the arenas, and what is made of both for single matches.
+#[derive(Debug)]
 pub struct Rulebook {
     by_name: BTreeMap<String, Arc<Ruleset>>,
     by_hash: HashMap<u64, Arc<Ruleset>>,
+    arenas: BTreeMap<String, ArenaText>,
+    variants: Variants,
 }
 
 /// Files of one kind: name to (file, text).
@@ -48,9 +55,17 @@ impl Rulebook {
             rules.append(&mut read_folder(&folder.join("rules"))?);
             arenas.append(&mut read_folder(&folder.join("arenas"))?);
         }
-        let mut book = Rulebook { by_name: BTreeMap::new(), by_hash: HashMap::new() };
+        let mut book = Rulebook {
+            by_name: BTreeMap::new(),
+            by_hash: HashMap::new(),
+            arenas: BTreeMap::new(),
+            variants: Variants::default(),
+        };
+        for (name, (file, text)) in &arenas {
+            book.arenas.insert(name.clone(), arena(name, file, text)?);
+        }
         for (name, (file, text)) in &rules {
-            let ruleset = Arc::new(ruleset(name, file, text, &arenas)?);
+            let ruleset = Arc::new(ruleset(name, file, text, &arenas, &book.arenas)?);
             book.by_hash.insert(ruleset.hash(), Arc::clone(&ruleset));
             book.by_name.insert(name.clone(), ruleset);
         }
@@ -62,14 +77,43 @@ impl Rulebook {
         self.by_name.get(name)
     }
 
-    /// The preset with that hash.
-    pub fn hashed(&self, hash: u64) -> Option<&Arc<Ruleset>> {
-        self.by_hash.get(&hash)
+    /// The preset with that hash, or what was made of one and is still remembered.
+    pub fn hashed(&self, hash: u64) -> Option<Arc<Ruleset>> {
+        self.by_hash.get(&hash).cloned().or_else(|| self.variants.find(hash))
     }
 
     /// All names, sorted.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.by_name.keys().map(String::as_str)
+    }
+
+    /// The arena of that name.
+    pub fn arena(&self, name: &str) -> Option<&ArenaText> {
+        self.arenas.get(name)
+    }
+
+    /// Names of all arenas, sorted.
+    pub fn arena_names(&self) -> impl Iterator<Item = &str> {
+        self.arenas.keys().map(String::as_str)
+    }
+
+    /// A preset in another arena, or with overrides, or both. It can be found by its hash as long as a match uses it,
+    /// and a while longer.
+    ///
+    /// # Errors
+    /// See [`Ruleset::with`].
+    pub fn variant(
+        &self,
+        preset: &Arc<Ruleset>,
+        overrides: &Overrides,
+        arena: Option<&ArenaText>,
+    ) -> Result<Arc<Ruleset>, AssetError> {
+        let made = preset.with(overrides, arena)?;
+        // Nothing changed, or as another preset has it.
+        match self.by_hash.get(&made.hash()) {
+            Some(known) => Ok(Arc::clone(known)),
+            None => Ok(self.variants.remember(made)),
+        }
     }
 }
 
@@ -100,16 +144,30 @@ fn read_folder(folder: &Path) -> Result<Documents, RulebookError> {
     Ok(documents)
 }
 
-fn ruleset(name: &str, file: &str, text: &str, arenas: &Documents) -> Result<Ruleset, AssetError> {
+/// An arena that passes its own checks, whether a preset uses it or not.
+fn arena(name: &str, file: &str, text: &str) -> Result<ArenaText, AssetError> {
+    let arena: ArenaText = parse(file, text)?;
+    same_name(file, name, &arena.name)?;
+    check_arena(&arena, file)?;
+    Ok(arena)
+}
+
+fn ruleset(
+    name: &str,
+    file: &str,
+    text: &str,
+    files: &Documents,
+    arenas: &BTreeMap<String, ArenaText>,
+) -> Result<Ruleset, AssetError> {
     let rules: RulesText = parse(file, text)?;
     let known = || arenas.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
     let refused = |field: &str, reason| AssetError { file: file.into(), field: field.into(), reason };
-    let (arena_file, arena_text) = arenas
+    let arena = arenas
         .get(&rules.arena)
-        .ok_or_else(|| refused("arena", format!("there is no arena {:?}, only {}", rules.arena, known())))?;
-    let arena: ArenaText = parse(arena_file, arena_text)?;
+        .ok_or_else(|| refused("arena", format!("there is no arena {:?}, only {}", rules.arena, known())))?
+        .clone();
+    let arena_file = files.get(&rules.arena).map_or(file, |(file, _)| file);
     same_name(file, name, &rules.name)?;
-    same_name(arena_file, &rules.arena, &arena.name)?;
     Ruleset::new(RulesetText { rules, arena }, file, arena_file)
 }
 
@@ -135,9 +193,12 @@ mod tests {
     #[test]
     fn the_binary_carries_usable_presets() {
         let book = Rulebook::load(None).unwrap();
-        assert_eq!(book.names().collect::<Vec<_>>(), ["classic", "sprint", "standard"]);
+        assert_eq!(
+            book.names().collect::<Vec<_>>(),
+            ["brawl", "classic", "deathmatch", "duel", "king", "pinball", "rocks", "sprint", "standard", "teams"]
+        );
         let standard = book.named(DEFAULT_RULES).unwrap();
-        assert_eq!(book.hashed(standard.hash()), Some(standard));
+        assert_eq!(book.hashed(standard.hash()).as_ref(), Some(standard));
     }
 
     #[test]
@@ -147,15 +208,15 @@ mod tests {
         write(
             &folder,
             "rules/tiny.ron",
-            &RULES[1].1.replace("\"sprint\"", "\"tiny\"").replace("\"open\"", "\"small\""),
+            &RULES[1].1.replace("\"sprint\"", "\"tiny\"").replace("\"open\"", "\"tight\""),
         );
-        let small = ARENAS[0].1.replace("\"open\"", "\"small\"").replace("width: 1600", "width: 1500");
-        write(&folder, "arenas/small.ron", &small);
+        let tight = ARENAS[0].1.replace("\"open\"", "\"tight\"").replace("width: 1600", "width: 1601");
+        write(&folder, "arenas/tight.ron", &tight);
         write(&folder, "rules/notes.txt", "not an asset");
         let (ours, book) = (Rulebook::load(None).unwrap(), Rulebook::load(Some(&folder.0)).unwrap());
-        assert_eq!(book.names().collect::<Vec<_>>(), ["classic", "sprint", "standard", "tiny"]);
+        assert_eq!(book.names().count(), ours.names().count() + 1);
         assert_eq!(book.named("sprint").unwrap().rounds_to_win, 2);
-        assert_eq!(book.named("tiny").unwrap().arena_name(), "small");
+        assert_eq!(book.named("tiny").unwrap().arena_name(), "tight");
         assert_eq!(book.named("standard"), ours.named("standard"));
     }
 
@@ -170,7 +231,7 @@ mod tests {
         let other = RULES[1].1.replace("\"open\"", "\"moon\"");
         assert_eq!(
             refused("rules/sprint.ron", &other),
-            "rules/sprint.ron: field `arena`: there is no arena \"moon\", only open"
+            "rules/sprint.ron: field `arena`: there is no arena \"moon\", only belt, cage, foundry, gates, open, pillars, well"
         );
         assert_eq!(
             refused("rules/dash.ron", RULES[1].1),

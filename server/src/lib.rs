@@ -4,6 +4,7 @@
 //! Start reading at [`hosts`], then [`host`] for ticks or [`api`] for HTTP.
 
 pub mod api;
+pub mod arena_command;
 pub mod assets;
 pub mod config;
 pub mod console;
@@ -17,5 +18,6 @@ pub mod replay_command;
 pub mod shutdown;
 pub mod store;
 pub mod telemetry;
+pub mod threads;
 pub mod top;
 pub mod transport;

@@ -17,12 +17,13 @@ use astro_server::api::admin::Operators;
 use astro_server::api::fleet_key::FleetKey;
 use astro_server::api::limits::Limits;
 use astro_server::api::{self, Api};
+use astro_server::arena_command;
 use astro_server::assets::{Rulebook, RulebookError};
 use astro_server::config::{
-    self, Arguments, Config, ConfigError, DataFolder, Flags, FolderError, LayerError, Loaded, ReplayCommand,
-    Subcommands,
+    self, ArenaCommand, Arguments, Config, ConfigError, DataFolder, Flags, FolderError, LayerError, Loaded,
+    ReplayCommand, Subcommands,
 };
-use astro_server::console::{Listening, say, welcome};
+use astro_server::console::{Listening, ranges, say, welcome};
 use astro_server::demos;
 use astro_server::directory::Directory;
 use astro_server::host::spool::{Recovery, Spool, SpoolError};
@@ -56,7 +57,7 @@ const BUILD: Build = Build {
     sim_version: SIM_VERSION,
 };
 
-/// Why the server did not start, in one line.
+/// Why the server did not start, or not end well, in one line.
 #[derive(Debug, thiserror::Error)]
 enum StartError {
     #[error(transparent)]
@@ -77,6 +78,8 @@ enum StartError {
     Ops { address: SocketAddr, source: io::Error },
     #[error(transparent)]
     Host(#[from] HostStartError),
+    #[error("{0} results could not be written to disk and are lost; the log names them")]
+    Unwritten(usize),
     #[error("cannot start: {0}")]
     System(#[from] io::Error),
 }
@@ -85,7 +88,8 @@ fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let done = match arguments.command {
         Some(command) => {
-            let _log = start_logging(None);
+            // Top has nothing to log and must find the process without threads.
+            let _log = (!matches!(command, Subcommands::Top(_))).then(|| start_logging(None));
             carry_out(command)
         }
         None => start(arguments),
@@ -99,6 +103,10 @@ fn main() -> ExitCode {
 /// Everything that is not serving.
 fn carry_out(command: Subcommands) -> Result<ExitCode, StartError> {
     Ok(match command {
+        Subcommands::Arena { command: ArenaCommand::Check { file, svg } } => {
+            arena_command::check(&file, svg.as_deref())
+        }
+        Subcommands::Arena { command: ArenaCommand::List { assets } } => arena_command::list(assets.as_deref()),
         Subcommands::Replay { command: ReplayCommand::Verify { files } } => replay_command::verify(&files),
         Subcommands::Replay { command: ReplayCommand::Show { file } } => replay_command::show(&file),
         Subcommands::Replay { command: ReplayCommand::Capsule { file } } => replay_command::capsule(&file),
@@ -141,6 +149,8 @@ fn start(arguments: Arguments) -> Result<ExitCode, StartError> {
 impl StartError {
     fn exit_code(&self) -> ExitCode {
         match self {
+            // A name service may not be up yet, or know the name later.
+            StartError::Layer(LayerError::Lookup { .. }) => ExitCode::FAILURE,
             // Another try would meet the same settings; supervisors may want to know.
             StartError::Layer(_) | StartError::Config(_) => ExitCode::from(2),
             _ => ExitCode::FAILURE,
@@ -150,9 +160,7 @@ impl StartError {
 
 /// The settings, from all layers.
 fn settings(file: Option<&Path>, flags: Flags) -> Result<Loaded, StartError> {
-    let environment =
-        std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
-    Ok(config::load(file, environment, flags)?)
+    Ok(config::load(file, config::as_text(std::env::vars_os())?, flags)?)
 }
 
 /// Runs a role to its end. Its first future runs on this thread, which is not niced: shards are started from it.
@@ -228,12 +236,26 @@ async fn serve(config: Config, runtime: tokio::runtime::Handle) -> Result<(), St
     let (stop_http, stopped) = watch::channel(false);
     let servers = listeners.serve(&api, config.limits(), &metrics, &stopped);
     let demos = demos::open(host.as_ref(), &rulebook, config.demo).await;
-    say(&welcome(&config, &Listening { http, ops, udp: host.udp_addresses() }, demos));
+    announce(&config, &Listening { http, ops, udp: host.udp_addresses() }, demos);
 
     signals.next().await;
     let grace = Duration::from_secs(config.drain_seconds);
+    info!(grace_seconds = grace.as_secs(), "told to stop");
+    let results = spool.clone();
     Shutdown { api, host, spool, delivery, stop_http, servers, store }.run(grace, signals).await;
-    Ok(())
+    info!("stopped");
+    match results.unwritten() {
+        0 => Ok(()),
+        lost => Err(StartError::Unwritten(lost)),
+    }
+}
+
+/// Says that the server runs: to whoever started it, and to whoever reads its log.
+fn announce(config: &Config, listening: &Listening, demos: usize) {
+    let ops = listening.ops.map_or_else(|| "off".into(), |ops| ops.to_string());
+    let (version, commit, http, udp) = (BUILD.version, BUILD.commit, listening.http, ranges(&listening.udp));
+    info!(version, commit, %http, udp, ops, shards = config.shards, "started");
+    say(&welcome(config, listening, demos));
 }
 
 /// Where HTTP comes in: from players and, unless that is turned off, from operators.
@@ -276,7 +298,7 @@ impl Listeners {
 fn new_metrics(spool: &Spool) -> Arc<Metrics> {
     let (metrics, probe) = (Metrics::new(), spool.clone());
     metrics.set_build(&BUILD);
-    metrics.watch_spool(move || SpoolState { healthy: probe.healthy(), depth: probe.depth() });
+    metrics.watch_spool(move || SpoolState { healthy: probe.healthy(), depth: probe.depth(), lost: probe.lost() });
     Arc::new(metrics)
 }
 

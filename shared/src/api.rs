@@ -6,6 +6,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::sim::rules::Overrides;
 use crate::sim::units::MatchId;
 
 /// Most characters in a name.
@@ -14,17 +15,25 @@ pub const NAME_CHARS_MAX: usize = 16;
 pub const GROUP_CHARS_MAX: usize = 32;
 
 /// `POST /v1/quickplay`: joins the oldest open match with the same mode, rules, seats and group, or opens one.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+///
+/// Rules are the preset with arena and overrides put in; who spells them otherwise and means the same meets.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct QuickplayRequest {
     pub name: String,
     pub mode: String,
-    /// 2 to 8; 4 when absent.
+    /// 2 to 8, as far as the mode allows; when absent 4, or 2 in `duel`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub seats: Option<u8>,
     /// Name of a rules preset; `standard` when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rules: Option<String>,
+    /// Name of an arena; the preset's own when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub arena: Option<String>,
+    /// What this match changes about its rules. Only with a `group`: strangers meet by presets alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub overrides: Option<Overrides>,
     /// Only players with the same group meet; absent is a group of its own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub group: Option<String>,

@@ -18,10 +18,12 @@ macro_rules! built_in {
 }
 
 /// Built-in arenas: file name and text. Adding one: its file, and its name here.
-pub const ARENAS: &[(&str, &str)] = built_in!("arenas": "open");
+pub const ARENAS: &[(&str, &str)] = built_in!("arenas": "open", "cage", "pillars", "belt", "well", "gates", "foundry");
 
 /// Built-in rules presets: file name and text. Adding one: its file, and its name here.
-pub const RULES: &[(&str, &str)] = built_in!("rules": "standard", "sprint", "classic");
+pub const RULES: &[(&str, &str)] = built_in!(
+    "rules": "standard", "sprint", "classic", "deathmatch", "teams", "king", "duel", "pinball", "rocks", "brawl",
+);
 
 /// A built-in ruleset; `None` when there is no preset of that name.
 pub fn ruleset(name: &str) -> Option<Arc<Ruleset>> {

@@ -187,6 +187,7 @@ impl<'o> Conductor<'o> {
                 seats: Some(*seats),
                 rules: Some(rules.clone()),
                 group: Some(format!("{:016x}-{group}", self.run_id)),
+                ..QuickplayRequest::default()
             };
             self.joins.queue(JoinJob { group, request, transport: transport.of(seat), attempt: 1 });
         }

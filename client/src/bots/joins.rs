@@ -154,8 +154,8 @@ mod tests {
     const SECOND: Duration = Duration::from_secs(1);
 
     fn job(group: usize) -> JoinJob {
-        let request =
-            QuickplayRequest { name: "Bot".into(), mode: "last_ship".into(), seats: None, rules: None, group: None };
+        let (name, mode) = ("Bot".into(), "last_ship".into());
+        let request = QuickplayRequest { name, mode, ..QuickplayRequest::default() };
         JoinJob { group, request, transport: Transport::Udp, attempt: 1 }
     }
 

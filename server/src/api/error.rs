@@ -6,6 +6,7 @@
 //! Start reading at [`ApiError::status_and_code`].
 
 use astro_shared::api::{ErrorBody, NameError};
+use astro_shared::sim::rules::AssetError;
 use astro_shared::sim::units::MatchId;
 use axum::Json;
 use axum::extract::rejection::{BytesRejection, JsonRejection, PathRejection, QueryRejection};
@@ -42,6 +43,8 @@ pub enum ApiError {
     Name(#[from] NameError),
     #[error("a match has 2 to 8 seats, not {0}")]
     Seats(u8),
+    #[error("{0}")]
+    SeatsOfMode(String),
     #[error("a group has at most 32 characters: visible ASCII, no spaces")]
     Group,
     #[error("a seat secret is base64 of 32 bytes")]
@@ -54,6 +57,12 @@ pub enum ApiError {
     UnknownRules { name: String, known: String },
     #[error("the rules {rules:?} are for mode {mode}")]
     OtherMode { rules: String, mode: &'static str },
+    #[error("there is no arena {name:?}, only {known}")]
+    UnknownArena { name: String, known: String },
+    #[error("overrides are for private matches: give a `group` too, which those who shall meet there know")]
+    OverridesInPublic,
+    #[error(transparent)]
+    Overrides(#[from] AssetError),
     #[error("the fleet key is missing or wrong")]
     Unauthorized,
     #[error("the operations key is missing or wrong")]
@@ -131,12 +140,16 @@ impl ApiError {
             ApiError::Records(_) => (S::BAD_REQUEST, "invalid_records"),
             ApiError::Name(_) => (S::BAD_REQUEST, "invalid_name"),
             ApiError::Seats(_) => (S::BAD_REQUEST, "invalid_seats"),
+            ApiError::SeatsOfMode(_) => (S::BAD_REQUEST, "invalid_seats"),
             ApiError::Group => (S::BAD_REQUEST, "invalid_group"),
             ApiError::Secret => (S::BAD_REQUEST, "invalid_secret"),
             ApiError::Limit(_) => (S::BAD_REQUEST, "invalid_limit"),
             ApiError::UnknownMode(_) => (S::BAD_REQUEST, "unknown_mode"),
             ApiError::UnknownRules { .. } => (S::BAD_REQUEST, "unknown_rules"),
             ApiError::OtherMode { .. } => (S::BAD_REQUEST, "other_mode"),
+            ApiError::UnknownArena { .. } => (S::BAD_REQUEST, "unknown_arena"),
+            ApiError::OverridesInPublic => (S::BAD_REQUEST, "overrides_need_group"),
+            ApiError::Overrides(_) => (S::BAD_REQUEST, "invalid_overrides"),
             ApiError::Upgrade(_) => (S::BAD_REQUEST, "not_a_websocket"),
             ApiError::Origin => (S::FORBIDDEN, "origin_refused"),
             ApiError::Sockets => (S::TOO_MANY_REQUESTS, "too_many_sockets"),
@@ -173,7 +186,7 @@ impl ApiError {
     fn retry_after_s(&self) -> Option<u64> {
         match self {
             ApiError::Refused(refusal) => Some(refusal.retry_after_s()),
-            ApiError::Host(HostError::Full | HostError::Unwritable | HostError::Unresponsive)
+            ApiError::Host(HostError::Full | HostError::Draining | HostError::Unwritable | HostError::Unresponsive)
             | ApiError::Store(_)
             | ApiError::Sockets => Some(RETRY_AFTER_S),
             _ => None,

@@ -52,10 +52,34 @@ pub enum Subcommands {
     Top(top::Options),
     /// Print the table of metrics that the operations listener answers with, as Markdown.
     Metrics,
+    /// Check, draw and list arenas.
+    Arena {
+        #[command(subcommand)]
+        command: ArenaCommand,
+    },
     /// Look at replay files.
     Replay {
         #[command(subcommand)]
         command: ReplayCommand,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub enum ArenaCommand {
+    /// Say whether an arena's file can be used, what is in it and what is odd about it.
+    #[command(after_help = "Ends with 0 when the arena can be used, odd or not, and with 1 when it cannot.")]
+    Check {
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+        /// Draw both layouts into this file.
+        #[arg(long, value_name = "OUT")]
+        svg: Option<PathBuf>,
+    },
+    /// Print the arenas that a server offers, and the presets that are played in them.
+    List {
+        /// Folder with rules and arenas of your own, as in the settings.
+        #[arg(long, value_name = "DIR")]
+        assets: Option<PathBuf>,
     },
 }
 

@@ -24,10 +24,10 @@ use crate::host::matches::MATCHES_MAX;
 use crate::host::placement::ShardLimits;
 use crate::host::watch;
 use crate::transport::websocket::{SnapshotQueue, SocketLimits};
-pub use command::{Arguments, Flags, ReplayCommand, Subcommands};
+pub use command::{ArenaCommand, Arguments, Flags, ReplayCommand, Subcommands};
 pub use folder::{DataFolder, FolderError};
 use layers::Setting;
-pub use layers::{LayerError, Layers};
+pub use layers::{LayerError, Layers, as_text};
 use values::Value;
 pub use values::{Listen, PublicHost, PublicUrl, Secret};
 

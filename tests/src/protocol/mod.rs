@@ -125,6 +125,7 @@ fn joining(values: &mut Values) {
         seats: Some(4),
         rules: Some("sprint".into()),
         group: Some("friends-of-ada".into()),
+        ..QuickplayRequest::default()
     };
     let json = |value: Result<String, serde_json::Error>| value.expect("plain structs serialize");
     values.set("QUICKPLAY_REQUEST", json(serde_json::to_string_pretty(&request)));

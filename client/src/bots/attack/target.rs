@@ -55,6 +55,7 @@ impl Target {
             seats: Some(2),
             rules: Some("sprint".into()),
             group: Some(format!("{:08x}-{crowd}", self.run_id as u32)),
+            ..QuickplayRequest::default()
         };
         let joined = self.service.join(&request)?;
         self.udp_address(&joined)?;

@@ -3,15 +3,19 @@
 //! In: an arena document with a layout for 2 to 4 seats and one for 5 to 8. Out: an [`Arena`] on the grid.
 //! *Invariant:* an `Arena` that exists has passed every check, so systems never re-check a place.
 //! *Invariant:* nothing here changes during a match; what a gate does follows from the tick.
-//! Start reading at [`Arena`]; how bodies and bullets meet its solids is in [`ground`].
+//! Start reading at [`Arena`]; how bodies and bullets meet its solids is in [`ground`], how it is
+//! drawn in [`svg`], what may be odd about it in [`survey`].
 
 pub mod check;
 pub mod ground;
+pub mod survey;
+pub mod svg;
 
 use serde::{Deserialize, Serialize};
 
 use super::units::{
-    ANGLE_STEPS, Angle, POSITION_PER_UNIT, TICKS_PER_SECOND, Tick, VELOCITY_PER_UNIT, shortest, wrapped,
+    ANGLE_STEPS, Angle, POSITION_PER_UNIT, SEATS_MAX, SEATS_MIN, TICKS_PER_SECOND, Tick, VELOCITY_PER_UNIT, shortest,
+    wrapped,
 };
 
 /// Seats for which an arena's small layout is made; more take the large one.
@@ -59,6 +63,47 @@ pub struct LayoutText {
     /// What `king` is about.
     #[serde(default)]
     pub zone: Option<DiscText>,
+}
+
+/// Which of an arena's two layouts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Size {
+    Small,
+    Large,
+}
+
+impl Size {
+    pub const ALL: [Size; 2] = [Size::Small, Size::Large];
+
+    /// Where that many seats fight.
+    pub fn of(seats: u8) -> Size {
+        if seats <= SMALL_SEATS_MAX { Size::Small } else { Size::Large }
+    }
+
+    /// Its field in an arena document.
+    pub fn name(self) -> &'static str {
+        match self {
+            Size::Small => "small",
+            Size::Large => "large",
+        }
+    }
+
+    /// For how many seats it is; as many as the last have spawn points.
+    pub fn seats(self) -> std::ops::RangeInclusive<u8> {
+        match self {
+            Size::Small => SEATS_MIN as u8..=SMALL_SEATS_MAX,
+            Size::Large => SMALL_SEATS_MAX + 1..=SEATS_MAX as u8,
+        }
+    }
+}
+
+impl ArenaText {
+    pub fn layout(&self, size: Size) -> &LayoutText {
+        match size {
+            Size::Small => &self.small,
+            Size::Large => &self.large,
+        }
+    }
 }
 
 /// What the rim of an arena does.
@@ -256,7 +301,8 @@ impl Spawn {
         Spawn {
             x: steps(text.x),
             y: steps(text.y),
-            angle: Angle((text.heading_degrees * u32::from(ANGLE_STEPS) / 360) as u16),
+            // To the nearest step, so that mirrored headings stay mirrored.
+            angle: Angle(((text.heading_degrees * u32::from(ANGLE_STEPS) + 180) / 360) as u16),
         }
     }
 }

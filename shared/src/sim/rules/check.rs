@@ -1,8 +1,9 @@
 //! What a rules document must keep to, field by field.
 
 use super::bounds::Bounds;
-use super::text::RulesText;
+use super::text::{RulesText, RulesetText};
 use super::{AssetError, MATCH_MS_MAX};
+use crate::sim::arena::Size;
 use crate::sim::items::check_items;
 use crate::sim::units::SEATS_MAX;
 
@@ -16,6 +17,22 @@ pub(super) fn check_rules(rules: &RulesText, file: &str) -> Result<(), AssetErro
     check_items(&mut bounds, &rules.items);
     if let Err(reason) = rules.mode.check(rules) {
         bounds.refuse("mode", reason);
+    }
+    bounds.end()
+}
+
+/// What rules and arena must have in common.
+///
+/// # Errors
+/// The rule that the arena does not allow.
+pub(super) fn check_together(text: &RulesetText, file: &str) -> Result<(), AssetError> {
+    let mut bounds = Bounds::of(file);
+    let (rules, arena) = (&text.rules, &text.arena);
+    for size in Size::ALL {
+        if rules.mode.counts_zone() && arena.layout(size).zone.is_none() {
+            let (mode, name, size) = (rules.mode.name(), &arena.name, size.name());
+            bounds.refuse("arena", format!("is {name}, whose `{size}` has no `zone`, which {mode} is about"));
+        }
     }
     bounds.end()
 }

@@ -8,6 +8,7 @@
 
 pub(super) mod bounds;
 mod check;
+pub mod overrides;
 pub mod text;
 
 use std::sync::Arc;
@@ -15,11 +16,12 @@ use std::sync::Arc;
 use serde::de::DeserializeOwned;
 
 use super::arena::check::check_arena;
-use super::arena::{Arena, SMALL_SEATS_MAX};
+use super::arena::{Arena, Size};
 use super::items::ItemsGrid;
 use super::modes::Mode;
 use super::rng::Hasher;
 use super::units::{ANGLE_STEPS, POSITION_PER_UNIT, SEATS_MAX, TICKS_PER_SECOND, TURN_MAX, VELOCITY_PER_UNIT};
+pub use overrides::Overrides;
 pub use text::{RulesText, RulesetText};
 
 /// Bullets alive in one match at most; bounds the bullet list, the snapshot and the memory of a match.
@@ -127,6 +129,7 @@ impl Ruleset {
     pub fn new(text: RulesetText, rules_file: &str, arena_file: &str) -> Result<Ruleset, AssetError> {
         check_arena(&text.arena, arena_file)?;
         check::check_rules(&text.rules, rules_file)?;
+        check::check_together(&text, rules_file)?;
         let (rules, arena) = (&text.rules, &text.arena);
         let mut hasher = Hasher::new(0);
         hasher.add_bytes(canonical(&text).as_bytes());
@@ -234,7 +237,10 @@ impl Ruleset {
 
     /// Where a match of that many seats is fought.
     pub fn arena(&self, seats: u8) -> &Arena {
-        if seats <= SMALL_SEATS_MAX { &self.small } else { &self.large }
+        match Size::of(seats) {
+            Size::Small => &self.small,
+            Size::Large => &self.large,
+        }
     }
 
     pub fn arena_name(&self) -> &str {
@@ -302,7 +308,8 @@ mod tests {
     #[test]
     fn shipped_assets_load_and_survive_their_own_text() {
         let ruleset = Ruleset::parse("rules/classic.ron", RULES, "arenas/open.ron", ARENA).unwrap();
-        assert_eq!((ruleset.arena(2).width, ruleset.arena(8).height), (1600 * 256, 900 * 256));
+        let small = ruleset.arena(2);
+        assert_eq!((small.width, small.height), (1600 * 256, 900 * 256));
         assert_eq!(ruleset.countdown_ticks, 180);
         let again = Ruleset::from_text("replay", &ruleset.to_text()).unwrap();
         assert_eq!(again, ruleset);
