@@ -5,11 +5,18 @@
 Exit code 0: the match was played to its result, and every snapshot decoded to what the server had hashed."""
 import base64, http.client, json, math, os, re, socket, struct, sys, urllib.parse, urllib.request
 
-OWN = {"ammunition": 3, "reload_ticks": 8, "cooldown_ticks": 6, "shots": 13}    # bits by field; negative: signed
-ROUND = {"tick": 32, "phase": 3, "phase_ends": 32, "number": 8, "winner": 4}
-SHIP = {"x": -20, "y": -20, "vx": -21, "vy": -21, "angle": 12, "alive": 1, "hull": 7, "input": 7}
-SCORE = {"rounds_won": 4, "kills": 8, "deaths": 8}
-BULLET = {"id": 16, "born": 16, "x": -20, "y": -20, "angle": 12}
+# Chapter 9: bits by field; negative ones are signed; rare ones have a bit before them
+OWN = {"ammunition": 3, "reload_ticks": 8, "cooldown_ticks": 6, "dash_wait_ticks": 10, "shots": 13}
+ROUND = {"tick": 32, "phase": 3, "phase_ends": 32, "number": 8, "winner": 4, "holder": 4}
+SHIP = {"x": -20, "y": -20, "vx": -21, "vy": -21, "angle": 12, "alive": 1, "hull": 7, "input": 8, "rare": {
+    "pod": 1, "return_ticks": 10, "lives": 4, "guard_ticks": 8, "dash_ticks": 5, "item": 4, "charges": 3, "shield": 2,
+    "overdrive_ticks": 10, "windup_ticks": 6}}
+SCORE = {"rounds_won": 4, "kills": 10, "deaths": 10, "rare": {"points": 14}}
+BULLET = {"id": 16, "born": 16, "leg": 8, "x": -20, "y": -20, "angle": 12, "bounces": 2}
+ASTEROID = {"id": 8, "x": -20, "y": -20, "vx": -20, "vy": -20, "size": 2, "hits": 3}
+PAD, BOMB = {"item": 4, "ready": 20}, {"owner": 3, "x": 11, "y": 11, "spent": 20}
+HOMING = {"owner": 3, "x": -20, "y": -20, "angle": 12, "spent": 20}
+MINE = {"owner": 3, "x": 11, "y": 11, "armed": 20}
 LIVE, M64 = 2, (1 << 64) - 1
 
 class WebSocket:
@@ -75,8 +82,10 @@ def fetch(url, body=None):
 class Bot:
     def __init__(self, base, wish):
         ticket = json.loads(fetch(base + "/v1/quickplay", wish.encode()))
-        text = fetch(f"{base}/v1/rules/{ticket['rules_hash']}")
-        self.rules = {name: float(value) for name, value in re.findall(r"(\w+):([-\d.]+)", text)}
+        text = re.sub(r"Some\((\(.*?\))\)", r"\1", fetch(f"{base}/v1/rules/{ticket['rules_hash']}"))
+        text = re.sub(r'"[^"]*"|[A-Za-z_]\w*', lambda word: json.dumps(word[0].strip('"')), text)
+        self.rules, self.arena = json.loads(text.translate(str.maketrans("()", "{}"))).values()
+        self.layout = self.arena["small" if ticket["seats"] <= 4 else "large"]
         self.seat, self.fingerprint = ticket["seat"], int(ticket["fingerprint"], 16)
         self.sequence, self.expected, self.lead, self.result, self.hashes = 0, 0, 4, None, {True: 0, False: 0}
         self.web = WebSocket(ticket["websocket_url"])
@@ -105,18 +114,24 @@ class Bot:
             ready = struct.pack("<IQB", 0, self.fingerprint, 30)
             self.send_control(0, b"\0" + b"\0\1" + varint(0) + varint(len(ready)) + ready)
         elif message[0] == 2:  # Result. Behind "maybe winner" and the length of the list
-            self.result = list(struct.iter_unpack("<5B2HIB", message[4 + 1 + message[4] + 8:]))[self.seat]
+            self.result = list(struct.iter_unpack("<2B2HB2HIB", message[4 + 1 + message[4] + 8:]))[self.seat]
 
     def on_snapshot(self, packet):
         take = bits_of(packet[1:])
-        row = lambda table: {name: take(bits) for name, bits in table.items()}
+        def row(table):
+            rare, plain = table.get("rare", {}), {name: take(bits) for name, bits in table.items() if name != "rare"}
+            return plain | {name: 0 if absent else take(bits) for absent in (rare and 1 - take(1),)
+                            for name, bits in rare.items()}
+        rows = lambda table, count: [row(table) for _ in range(count)]
         long, _, margin = take(1), take(32), take(-8)
-        told, own, _ = take(32 if long else 16), row(OWN), take()
+        told, own, mines, _ = take(32 if long else 16), row(OWN), rows(MINE, take(4)), take()
         seats, game = take(4), row(ROUND)
-        ships, scores = ([row(table) for _ in range(seats)] for table in (SHIP, SCORE))
+        ships, scores = rows(SHIP, seats), rows(SCORE, seats)
+        lists = [rows(table, take(4)) for table in (ASTEROID, PAD, HOMING, BOMB)]
         assert take(1) == 0, "who acknowledges 0 gets absolute snapshots"
-        bullets = [row(BULLET) for _ in range(take(8))]
-        numbers = [n for row in (game, *ships, *scores, *bullets, {"count": len(bullets)}, own) for n in row.values()]
+        tables = [[game], ships, scores, rows(BULLET, take(8)), *lists]
+        numbers = [n for table in tables for n in [*(n for row in table for n in row.values()), len(table)]]
+        numbers += [*own.values(), *(n for mine in mines for n in mine.values()), len(mines)]
         self.hashes[view_hash(numbers) & (0xffffffff if long else 0xffff) == told] += 1
         if margin != -128:
             self.lead = min(max(self.lead + (margin < 2) - (margin > 2), 1), 32)
@@ -125,16 +140,17 @@ class Bot:
 
     def fly(self, own, ships):
         """Turns to where the nearest ship will be when a bullet gets there; fires when it looks that way."""
-        rules, me = self.rules, ships[self.seat]
-        sides = ("x", rules["width"] * 256), ("y", rules["height"] * 256)
-        ways = [[(ship[axis] - me[axis] + side / 2) % side - side / 2 for axis, side in sides] + [ship]
+        gun, me, wraps = self.rules["gun"], ships[self.seat], self.arena["edge"] == "wrap"
+        sides = ("x", self.layout["width"] * 256), ("y", self.layout["height"] * 256)
+        way = lambda gap, side: (gap + side / 2) % side - side / 2 if wraps else gap
+        ways = [[way(ship[axis] - me[axis], side) for axis, side in sides] + [ship]
                 for ship in ships if ship is not me and ship["alive"]]
         dx, dy, ship = min(ways, default=(1, 0, me), key=lambda way: math.hypot(*way[:2]))
-        ticks = math.hypot(dx, dy) / (rules["bullet_speed"] * 256 / 60)
+        ticks = math.hypot(dx, dy) / (gun["bullet_speed"] * 256 / 60)
         dx, dy = dx + ship["vx"] / 256 * ticks, dy + ship["vy"] / 256 * ticks
         off = (math.degrees(math.atan2(dy, dx)) - me["angle"] * 360 / 4096 + 180) % 360 - 180
-        turn = max(-15, min(15, round(off / (rules["turn_degrees_per_s"] / 60 * 3) * 15)))
-        fire = own["ammunition"] and abs(off) < 5 and ticks < rules["bullet_life_ms"] * 0.06
+        turn = max(-15, min(15, round(off / (self.rules["ship"]["turn_degrees_per_s"] / 60 * 3) * 15)))
+        fire = own["ammunition"] and abs(off) < 5 and ticks < gun["bullet_life_ms"] * 0.06
         return turn & 31 | (ticks > 15 or not own["ammunition"]) << 5 | bool(fire) << 6
 
 bot = Bot(*sys.argv[1:])

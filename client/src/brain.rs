@@ -18,15 +18,15 @@ pub struct Brain {
 }
 
 impl Brain {
-    /// One in two bots is a rookie, decided by `seed` alone.
+    /// Each skill is as likely as another, decided by `seed` alone.
     pub fn new(seed: u64) -> Brain {
-        let mixed = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 63;
-        Brain { skill: if mixed == 0 { Skill::Rookie } else { Skill::Regular }, last: Input::NEUTRAL }
+        let mixed = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 62;
+        Brain { skill: Skill::ALL[mixed as usize], last: Input::NEUTRAL }
     }
 
-    /// The input for `tick`. Thinks every third tick, staggered by seat; between, the last input is repeated.
+    /// The input for `tick`. Thinks every few ticks, staggered by seat; between, the last input is repeated.
     pub fn input(&mut self, view: &View, rules: &Ruleset, seat: Seat, tick: Tick) -> Input {
-        if pilot::thinks(seat, tick) {
+        if pilot::thinks(seat, self.skill, tick) {
             self.last = pilot::think(view, rules, seat, self.skill, tick);
         }
         self.last
@@ -39,7 +39,7 @@ mod tests {
     use astro_shared::sim::{self, SimPlugin, fields::Audience, state::Inputs};
 
     #[test]
-    fn inputs_change_only_on_thoughts_and_both_skills_occur() {
+    fn inputs_change_only_on_thoughts_and_every_skill_occurs() {
         let rules = astro_shared::assets::ruleset("sprint").unwrap();
         let mut world = SimPlugin::world();
         let key = sim::open(&mut world, 1, 2, rules.clone());
@@ -50,10 +50,10 @@ mod tests {
             sim::tick(&mut world);
             let view = sim::view(&world, key, Audience::Seat(Seat(1))).unwrap();
             let input = brain.input(&view, &rules, Seat(1), view.round.tick);
-            assert!(input == before || pilot::thinks(Seat(1), view.round.tick));
+            assert!(input == before || pilot::thinks(Seat(1), brain.skill, view.round.tick));
             before = input;
         }
         let skills: Vec<Skill> = (0..64).map(|seed| Brain::new(seed).skill).collect();
-        assert!(skills.contains(&Skill::Rookie) && skills.contains(&Skill::Regular));
+        assert!(Skill::ALL.iter().all(|skill| skills.contains(skill)));
     }
 }

@@ -58,7 +58,7 @@ pub fn welcome(config: &Config, listening: &Listening, demos: usize) -> String {
 const LOAD_TEST: &str = "\x20 LOAD TEST: one address may take every seat and connection; not for the public\n";
 
 /// Addresses with runs of ports drawn together: `127.0.0.1:9000-9007`.
-fn ranges(addresses: &[SocketAddr]) -> String {
+pub fn ranges(addresses: &[SocketAddr]) -> String {
     let mut runs: Vec<(SocketAddr, u16)> = Vec::new();
     for address in addresses {
         match runs.last_mut() {

@@ -12,7 +12,7 @@ use tracing::warn;
 use uuid::Uuid;
 
 use crate::assets::{DEFAULT_RULES, Rulebook};
-use crate::hosts::{Hosts, MatchOrder};
+use crate::hosts::{Hold, Hosts, MatchOrder};
 
 /// Seats of a demo match.
 const SEATS: u8 = 4;
@@ -29,6 +29,7 @@ pub async fn open(hosts: &dyn Hosts, rulebook: &Rulebook, wanted: usize) -> usiz
             demo: true,
             spectate_delay: Duration::ZERO,
             listed: true,
+            unclaimed: Hold::default(),
         };
         if let Err(error) = hosts.allocate(order).await {
             warn!(%error, opened, wanted, "no room for more demo matches");

@@ -65,6 +65,8 @@ pub struct MatchOrder {
     pub spectate_delay: Duration,
     /// Whether strangers may find it among the running matches. Who knows its id may watch it either way.
     pub listed: bool,
+    /// Lives as long as nobody has come to play it.
+    pub unclaimed: Hold,
 }
 
 /// By what right somebody wants a seat.
@@ -76,7 +78,7 @@ pub enum Claim {
     Return { secret: SeatSecret },
 }
 
-/// Whatever the service wants to live exactly as long as a ticket is unused: it counts by its end. A host drops its
+/// Whatever the service wants to live exactly as long as a ticket, or a match, is unused: it counts by its end. A host drops its
 /// copies, wherever it is and whatever happens to it.
 #[derive(Clone, Default)]
 pub struct Hold(#[expect(dead_code, reason = "only its end matters")] Option<Arc<dyn Any + Send + Sync>>);

@@ -18,5 +18,6 @@ pub mod replay_command;
 pub mod shutdown;
 pub mod store;
 pub mod telemetry;
+pub mod threads;
 pub mod top;
 pub mod transport;

@@ -23,7 +23,7 @@ use astro_server::config::{
     self, ArenaCommand, Arguments, Config, ConfigError, DataFolder, Flags, FolderError, LayerError, Loaded,
     ReplayCommand, Subcommands,
 };
-use astro_server::console::{Listening, say, welcome};
+use astro_server::console::{Listening, ranges, say, welcome};
 use astro_server::demos;
 use astro_server::directory::Directory;
 use astro_server::host::spool::{Recovery, Spool, SpoolError};
@@ -57,7 +57,7 @@ const BUILD: Build = Build {
     sim_version: SIM_VERSION,
 };
 
-/// Why the server did not start, in one line.
+/// Why the server did not start, or not end well, in one line.
 #[derive(Debug, thiserror::Error)]
 enum StartError {
     #[error(transparent)]
@@ -78,6 +78,8 @@ enum StartError {
     Ops { address: SocketAddr, source: io::Error },
     #[error(transparent)]
     Host(#[from] HostStartError),
+    #[error("{0} results could not be written to disk and are lost; the log names them")]
+    Unwritten(usize),
     #[error("cannot start: {0}")]
     System(#[from] io::Error),
 }
@@ -86,7 +88,8 @@ fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let done = match arguments.command {
         Some(command) => {
-            let _log = start_logging(None);
+            // Top has nothing to log and must find the process without threads.
+            let _log = (!matches!(command, Subcommands::Top(_))).then(|| start_logging(None));
             carry_out(command)
         }
         None => start(arguments),
@@ -146,6 +149,8 @@ fn start(arguments: Arguments) -> Result<ExitCode, StartError> {
 impl StartError {
     fn exit_code(&self) -> ExitCode {
         match self {
+            // A name service may not be up yet, or know the name later.
+            StartError::Layer(LayerError::Lookup { .. }) => ExitCode::FAILURE,
             // Another try would meet the same settings; supervisors may want to know.
             StartError::Layer(_) | StartError::Config(_) => ExitCode::from(2),
             _ => ExitCode::FAILURE,
@@ -155,9 +160,7 @@ impl StartError {
 
 /// The settings, from all layers.
 fn settings(file: Option<&Path>, flags: Flags) -> Result<Loaded, StartError> {
-    let environment =
-        std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
-    Ok(config::load(file, environment, flags)?)
+    Ok(config::load(file, config::as_text(std::env::vars_os())?, flags)?)
 }
 
 /// Runs a role to its end. Its first future runs on this thread, which is not niced: shards are started from it.
@@ -233,12 +236,26 @@ async fn serve(config: Config, runtime: tokio::runtime::Handle) -> Result<(), St
     let (stop_http, stopped) = watch::channel(false);
     let servers = listeners.serve(&api, config.limits(), &metrics, &stopped);
     let demos = demos::open(host.as_ref(), &rulebook, config.demo).await;
-    say(&welcome(&config, &Listening { http, ops, udp: host.udp_addresses() }, demos));
+    announce(&config, &Listening { http, ops, udp: host.udp_addresses() }, demos);
 
     signals.next().await;
     let grace = Duration::from_secs(config.drain_seconds);
+    info!(grace_seconds = grace.as_secs(), "told to stop");
+    let results = spool.clone();
     Shutdown { api, host, spool, delivery, stop_http, servers, store }.run(grace, signals).await;
-    Ok(())
+    info!("stopped");
+    match results.unwritten() {
+        0 => Ok(()),
+        lost => Err(StartError::Unwritten(lost)),
+    }
+}
+
+/// Says that the server runs: to whoever started it, and to whoever reads its log.
+fn announce(config: &Config, listening: &Listening, demos: usize) {
+    let ops = listening.ops.map_or_else(|| "off".into(), |ops| ops.to_string());
+    let (version, commit, http, udp) = (BUILD.version, BUILD.commit, listening.http, ranges(&listening.udp));
+    info!(version, commit, %http, udp, ops, shards = config.shards, "started");
+    say(&welcome(config, listening, demos));
 }
 
 /// Where HTTP comes in: from players and, unless that is turned off, from operators.
@@ -281,7 +298,7 @@ impl Listeners {
 fn new_metrics(spool: &Spool) -> Arc<Metrics> {
     let (metrics, probe) = (Metrics::new(), spool.clone());
     metrics.set_build(&BUILD);
-    metrics.watch_spool(move || SpoolState { healthy: probe.healthy(), depth: probe.depth() });
+    metrics.watch_spool(move || SpoolState { healthy: probe.healthy(), depth: probe.depth(), lost: probe.lost() });
     Arc::new(metrics)
 }
 

@@ -10,7 +10,8 @@ use sha2::{Digest, Sha256};
 
 use crate::hosts::MatchRecord;
 
-/// Layout of a body. A reader refuses others than these two; raise both when the header loses or renames a field.
+/// Layout of a body. A reader refuses others than these two; raise both when the header loses or renames a field. A
+/// number that may grow larger (kills and deaths went from 8 to 16 bits) is written as it was, so it raises neither.
 const VERSION: u8 = 1;
 /// Of a match that ended without a result. Not the same number, since older programs know only results and would store
 /// this as one.

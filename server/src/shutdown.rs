@@ -2,8 +2,8 @@
 //!
 //! In: everything that runs, and signals. Out: nothing runs any more, and every result is stored or in the spool.
 //! *Invariant:* nothing is closed before what feeds it.
-//! *Invariant:* a first signal ends within the drain time and [`FLUSH_WITHIN`], a second one within five seconds more:
-//! every wait here has a limit.
+//! *Invariant:* every wait here has a limit, a stuck shard, a disk that hangs and a silent database included: a first
+//! signal ends within the drain time and some seconds, a second one within [`HURRIED_WITHIN`] and a moment more.
 //! Start reading at [`Shutdown::run`].
 
 use std::future::pending;
@@ -13,9 +13,9 @@ use std::time::Duration;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
-use tokio::task::JoinHandle;
-use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
-use tracing::{info, warn};
+use tokio::task::{JoinHandle, spawn_blocking};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
+use tracing::{error, info, warn};
 
 use crate::api::Api;
 use crate::console::{is_watched, say};
@@ -28,6 +28,8 @@ use crate::store::Store;
 const FLUSH_WITHIN: Duration = Duration::from_secs(5);
 /// The same after a second signal.
 const HURRIED_FLUSH_WITHIN: Duration = Duration::from_secs(1);
+/// From a second signal to the end, whatever is still under way then.
+const HURRIED_WITHIN: Duration = Duration::from_secs(4);
 /// For the database to end its connections; an open one loses nothing, the next start takes care of it.
 const STORE_WITHIN: Duration = Duration::from_secs(1);
 /// Between two lines about who is still playing: for a person, and in a log.
@@ -48,8 +50,16 @@ pub struct Shutdown {
 impl Shutdown {
     /// Not ready, matches drained, results delivered, threads and connections ended. `grace` is what matches get.
     pub async fn run(self, grace: Duration, signals: Signals) {
+        let hurry = Hurry::on(signals);
+        let mut patience = hurry.clone();
+        tokio::select! {
+            () = self.end(grace, hurry) => {}
+            () = patience.exhausted() => error!("something does not end; the program does without it"),
+        }
+    }
+
+    async fn end(self, grace: Duration, mut hurry: Hurry) {
         self.api.drain();
-        let mut hurry = Hurry::on(signals);
         note(tokio::select! {
             drained = self.host.drain(grace) => drained,
             () = self.tell_progress(grace) => Ok(()),
@@ -62,9 +72,11 @@ impl Shutdown {
         if !flushed {
             warn!(results = self.spool.depth(), "results stay in the spool until the next start");
         }
-        self.host.stop();
+        let (host, spool) = (Arc::clone(&self.host), self.spool.clone());
+        // Off this thread, so that a hurry need not wait for them.
+        let _ = spawn_blocking(move || host.stop()).await;
         self.delivery.abort();
-        self.spool.close();
+        let _ = spawn_blocking(move || spool.close()).await;
         // Fails only when they have ended already.
         let _ = self.stop_http.send(true);
         let gate = self.host.gate();
@@ -105,6 +117,7 @@ fn note(drained: Result<(), HostError>) {
 }
 
 /// Whether somebody has lost patience: from the second signal on.
+#[derive(Clone)]
 struct Hurry {
     wanted: watch::Receiver<bool>,
 }
@@ -127,6 +140,12 @@ impl Hurry {
         if self.wanted.wait_for(|wanted| *wanted).await.is_err() {
             pending::<()>().await;
         }
+    }
+
+    /// Waits until a hurry has taken too long.
+    async fn exhausted(&mut self) {
+        self.wanted().await;
+        sleep(HURRIED_WITHIN).await;
     }
 }
 

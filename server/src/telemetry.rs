@@ -30,6 +30,8 @@ pub use declare::Row;
 use declare::{Declared, LabelNames, Reading, help, process_metrics};
 use histogram::{Histogram, RequestTime};
 pub use histogram::{RoundTripTicks, SnapshotBytes, Tally};
+#[cfg(test)]
+pub(crate) use logs::log_filter;
 pub use logs::{LineLimit, STRANGER_LINES_PER_S, STRANGERS, start_logging, stranger_line};
 pub use shard::{LateCause, MatchCounts, MatchState, Network, PAUSE, Queue, ShardMetrics};
 pub use traces::{Traces, TracesError};
@@ -101,8 +103,12 @@ process_metrics! {
     spool_healthy: Gauge,
     /// Results stored by this process; one delivered twice counts twice.
     results_stored: Counter,
-    /// Results refused because the match is stored with another one. Anything above 0 wants a person.
-    results_conflicting: Counter,
+    /// Results set aside in the table match_conflicts because their match is stored with another one, those of earlier
+    /// runs included. Anything above 0 wants a person.
+    results_conflicting: Gauge,
+    /// Results that were in the spool and cannot be read again; each damaged range that the start found counts as one.
+    /// Anything above 0 wants a person.
+    results_lost: Counter,
     /// HTTP requests, on either listener.
     http_requests: Family<RequestLabel, Counter>,
     /// From the head of a request to the head of its answer.
@@ -124,9 +130,14 @@ process_metrics! {
 pub struct SpoolState {
     pub healthy: bool,
     pub depth: usize,
+    /// Since the start.
+    pub lost: u64,
 }
 
 type SpoolProbe = Box<dyn Fn() -> SpoolState + Send + Sync>;
+
+/// Shards, and what the kernel has dropped of theirs since the last call.
+type KernelProbe = Box<dyn FnMut() -> Vec<(usize, u64)> + Send>;
 
 /// All metrics of a process.
 pub struct Metrics {
@@ -136,6 +147,7 @@ pub struct Metrics {
     /// Handed out so far. Bounded by the number of shards.
     shards: Mutex<Vec<ShardMetrics>>,
     spool: OnceLock<SpoolProbe>,
+    kernel: Mutex<Option<KernelProbe>>,
 }
 
 impl Default for Metrics {
@@ -151,8 +163,8 @@ impl Metrics {
         let process = Process::register(&mut registry);
         let started = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         process.process_start_time_seconds.set(started.as_secs_f64());
-        let (shards, spool) = (Mutex::default(), OnceLock::new());
-        Metrics { registry, families, process, shards, spool }
+        let (shards, spool, kernel) = (Mutex::default(), OnceLock::new(), Mutex::default());
+        Metrics { registry, families, process, shards, spool, kernel }
     }
 
     /// Every metric there is, in the order of the page.
@@ -181,6 +193,11 @@ impl Metrics {
         assert!(self.spool.set(Box::new(probe)).is_ok(), "a process has one spool");
     }
 
+    /// Whom to ask what the kernel dropped before a shard could see it.
+    pub fn watch_kernel(&self, probe: impl FnMut() -> Vec<(usize, u64)> + Send + 'static) {
+        *self.kernel.lock().unwrap_or_else(PoisonError::into_inner) = Some(Box::new(probe));
+    }
+
     /// Whether finished matches reach the disk. A process without a spool has nothing to worry about.
     pub fn spool_healthy(&self) -> bool {
         self.spool.get().is_none_or(|probe| probe().healthy)
@@ -191,9 +208,9 @@ impl Metrics {
         self.process.results_stored.inc_by(count as u64);
     }
 
-    /// Results contradict what is stored.
-    pub fn results_conflicting(&self, count: usize) {
-        self.process.results_conflicting.inc_by(count as u64);
+    /// So many results lie set aside because they contradict what is stored.
+    pub fn set_results_conflicting(&self, count: i64) {
+        self.process.results_conflicting.set(count);
     }
 
     /// A request has been answered, or given up.
@@ -253,9 +270,21 @@ impl Metrics {
         if let Some(state) = self.spool.get().map(|probe| probe()) {
             self.process.spool_depth.set(state.depth as i64);
             self.process.spool_healthy.set(i64::from(state.healthy));
+            self.process.results_lost.inner().store(state.lost, Ordering::Relaxed);
+        }
+        if let Some(probe) = &mut *self.kernel.lock().unwrap_or_else(PoisonError::into_inner) {
+            self.count_kernel_drops(probe());
         }
         for shard in self.shards.lock().unwrap_or_else(PoisonError::into_inner).iter() {
             shard.observe(now);
+        }
+    }
+
+    fn count_kernel_drops(&self, drops: Vec<(usize, u64)>) {
+        let shards = self.shards.lock().unwrap_or_else(PoisonError::into_inner);
+        for (shard, count) in drops {
+            let own = shards.iter().filter(|own| own.shard == shard);
+            own.for_each(|own| own.dropped("kernel", count));
         }
     }
 }
@@ -288,7 +317,8 @@ mod tests {
     /// A page on which everything has happened.
     fn full_page() -> String {
         let metrics = Metrics::new();
-        metrics.watch_spool(|| SpoolState { healthy: true, depth: 3 });
+        metrics.watch_spool(|| SpoolState { healthy: true, depth: 3, lost: 1 });
+        metrics.watch_kernel(|| vec![(1, 8), (2, 99)]);
         let shard = metrics.shard(1);
         shard.stamp(NOON_MS);
         shard.tick(Duration::from_micros(1500), Duration::from_micros(700));
@@ -343,6 +373,7 @@ mod tests {
             ("astro_datagrams_in_total{shard=\"1\",transport=\"udp\"}", 10.0),
             ("astro_bytes_out_total{shard=\"1\",transport=\"udp\"}", 2000.0),
             ("astro_datagrams_dropped_total{shard=\"1\",reason=\"bad_mac\"}", 5.0),
+            ("astro_datagrams_dropped_total{shard=\"1\",reason=\"kernel\"}", 8.0),
             ("astro_snapshots_total{shard=\"1\"}", 9.0),
             ("astro_snapshot_bytes_bucket{le=\"96.0\",shard=\"1\"}", 1.0),
             ("astro_round_trip_seconds_sum{shard=\"1\"}", 0.1),
@@ -358,6 +389,7 @@ mod tests {
             ("astro_build_info{version=\"1.2.3\",commit=\"abc\",sim_version=\"4\"}", 1.0),
             ("astro_matches_finished_total{shard=\"1\"}", 1.0),
             ("astro_results_stored_total", 2.0),
+            ("astro_results_lost_total", 1.0),
             ("astro_spool_depth", 3.0),
             ("astro_spool_healthy", 1.0),
         ] {

@@ -98,7 +98,7 @@ impl Fleet {
             let next = state.round.tick.plus(1);
             inputs.start = next == cockpits.start_at;
             for seat in Seat::first(state.setup.seats) {
-                if pilot::thinks(seat, next) {
+                if pilot::thinks(seat, Skill::Regular, next) {
                     let view = state.view(Audience::Seat(seat));
                     let input = pilot::think(&view, &state.setup.ruleset, seat, Skill::Regular, next);
                     cockpits.held[seat.index()] = input;

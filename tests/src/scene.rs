@@ -48,7 +48,7 @@ impl Scene {
     }
 
     pub fn round(&self) -> Round {
-        *self.state().round
+        self.state().round
     }
 
     pub fn tick_now(&self) -> Tick {

@@ -23,6 +23,11 @@ use bevy_ecs::world::World;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
+/// No stop takes longer, on any machine: what does has hung.
+const EXIT_WITHIN: Duration = Duration::from_secs(60);
+/// Between two looks whether the program has ended.
+const POLL_EVERY: Duration = Duration::from_millis(5);
+
 /// The server program in a folder, without the settings of the person at this machine: they are no part of a test.
 pub fn program(folder: &Path) -> Command {
     let program = std::env::var("ASTRO_SERVER").expect("ASTRO_SERVER names the server program: use tests/run");
@@ -123,13 +128,27 @@ impl Service {
         kill(Pid::from_raw(self.child.id() as i32), signal).expect("signal");
     }
 
-    /// Waits for the program's end, and until all it has said is in the log.
+    /// Waits for the program's end, and until all it has said is in the log; panics when it does not end.
     pub fn exit(&mut self) -> ExitStatus {
-        let status = self.child.wait().expect("wait");
+        let status = self.exit_within(EXIT_WITHIN);
         if let Some(reader) = self.log_reader.take() {
             reader.join().expect("the log is read to its end");
         }
         status
+    }
+
+    fn exit_within(&mut self, limit: Duration) -> ExitStatus {
+        let deadline = Instant::now() + limit;
+        loop {
+            if let Some(status) = self.child.try_wait().expect("wait") {
+                return status;
+            }
+            if Instant::now() >= deadline {
+                let _ = self.child.kill();
+                panic!("still running after {limit:?}: {:#?}", self.log());
+            }
+            std::thread::sleep(POLL_EVERY);
+        }
     }
 
     pub fn is_running(&mut self) -> bool {

@@ -17,8 +17,8 @@ use astro_server::directory::Directory;
 use astro_server::host::crew::{Crew, Occupant};
 use astro_server::host::link::Links;
 use astro_server::host::matches::{Command, Hosted, Matches, Reservation, Stage as MatchStage};
-use astro_server::host::placement::{ShardLimits, ShardStatus};
-use astro_server::host::shard::{self, PERIOD, ShardParts};
+use astro_server::host::placement::{MatchPlace, ShardLimits, ShardStatus};
+use astro_server::host::shard::{self, PERIOD, ShardParts, Transports};
 use astro_server::host::spool::Spool;
 use astro_server::host::watch::{WatchLimits, WatchReservation, Watchers};
 use astro_server::hosts::{Answer, Claim, Hold, HostError, MatchOrder, MatchRecord, Results, ResultsError, SeatSecret};
@@ -193,12 +193,13 @@ impl Stage {
             demo: false,
             spectate_delay: Duration::from_secs(10),
             listed: true,
+            unclaimed: Hold::default(),
         };
         change(&mut order);
         // As the host does before the shard hears of it.
-        self.status.reserve(seats);
+        let place = MatchPlace::reserve(&self.status, seats);
         let (reply, answer) = oneshot::channel();
-        self.tell(Command::Open { order, reply });
+        self.tell(Command::Open { order, place, reply });
         answer.blocking_recv().expect("an answer").expect("room for a match");
         match_id
     }
@@ -472,7 +473,7 @@ impl Stage {
     }
 
     pub fn round(&mut self, match_id: MatchId) -> Option<Round> {
-        self.with(match_id, |_, _, state| *state.round)
+        self.with(match_id, |_, _, state| state.round)
     }
 
     pub fn hash(&mut self, match_id: MatchId) -> Option<u64> {
@@ -505,6 +506,12 @@ impl Stage {
         let seats = crews.iter(self.app.world()).flat_map(|crew| &crew.seats);
         let held = seats.filter(|seat| seat.link.is_some()).count();
         [self.app.world().resource::<Links>().count(), self.network.connected() + self.streams.connected(), held]
+    }
+
+    /// Places that the two networks keep, for links and for tickets that nobody has used.
+    pub fn places(&self) -> [usize; 2] {
+        let transports = &self.app.world().resource::<Transports>().0;
+        [transports[0].taken(), transports[1].taken()]
     }
 
     /// What happened in the newest tick, as far as it is told to those who come back.

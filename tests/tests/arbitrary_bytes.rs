@@ -156,7 +156,7 @@ fn what_decodes_from_damaged_bytes_can_be_applied_loaded_and_played_on_without_h
         decoded += 1;
         let mut known = View::empty(audience, 8);
         let key = sim::open(&mut world, 5, 8, rules.clone());
-        if snapshot.apply(&mut known, rules.bullet_life_ticks).is_ok()
+        if snapshot.apply(&mut known, &rules).is_ok()
             && sim::load_view(&mut world, key, &known).is_ok()
         {
             loaded += 1;
@@ -229,7 +229,7 @@ fn an_arena_with_two_thousand_spawn_points_is_refused_before_they_are_compared()
     let crowded = arena.replace("spawns: [", &format!("spawns: [{}", point.repeat(2000)));
     let mut refused = None;
     let memory = measure(|| refused = Ruleset::parse(rules_file, rules_text, "crowd", &crowded).err());
-    assert_eq!(refused.expect("refused").field, "spawns");
+    assert_eq!(refused.expect("refused").field, "small.spawns");
     // A name for each point and pair would be millions of strings.
     assert!(memory.count_total < 1000, "{} allocations", memory.count_total);
 }

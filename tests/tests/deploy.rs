@@ -40,6 +40,15 @@ fn dashboard_and_alerts_ask_for_metrics_that_exist() {
     }
 }
 
+/// The unit tries again what passes by itself, without end, and nothing else.
+#[test]
+fn systemd_tries_again_for_as_long_as_it_takes() {
+    let unit = read("astro-server.service");
+    for line in ["StartLimitIntervalSec=0", "Restart=on-failure", "RestartSec=5", "RestartPreventExitStatus=2"] {
+        assert!(unit.lines().any(|own| own == line), "{line}");
+    }
+}
+
 #[test]
 fn a_stop_by_systemd_or_compose_may_take_longer_than_matches_may() {
     let seconds = |text: &str, key: &str| {

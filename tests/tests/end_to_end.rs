@@ -97,7 +97,7 @@ fn bad_requests_are_answered_with_a_code_and_a_reason() {
     }
 }
 
-fn record(match_id: u128, kills: u8) -> MatchRecord {
+fn record(match_id: u128, kills: u16) -> MatchRecord {
     let seat = |name: &str| SeatRecord {
         name: name.into(),
         pilot: false,

@@ -39,14 +39,14 @@ fn dependencies<'a>(manifest: &'a str, table: &str) -> Vec<&'a str> {
 }
 
 /// The workspace's crates, by folder.
-const MEMBERS: [&str; 5] = ["shared", "server", "client", "tests", "tests/recorded"];
+const MEMBERS: [&str; 6] = ["shared", "server", "client", "tests", "tests/balance", "tests/recorded"];
 
 /// Crates of the house that a crate may know.
 fn may_know(member: &str) -> &'static [&'static str] {
     match member {
         "server" | "client" => &["astro-shared"],
         "tests" => &["astro-shared", "astro-server", "astro-client", "astro-recorded"],
-        "tests/recorded" => &["astro-shared"],
+        "tests/balance" | "tests/recorded" => &["astro-shared"],
         _ => &[],
     }
 }
@@ -80,7 +80,7 @@ fn crates_that_should_not_meet(sources: &[Source]) -> Vec<String> {
     let mut complaints = Vec::new();
     for source in sources {
         let member = member_of(&source.path);
-        for name in ["astro_shared", "astro_server", "astro_client", "astro_tests", "astro_recorded"] {
+        for name in ["astro_shared", "astro_server", "astro_client", "astro_tests", "astro_balance", "astro_recorded"] {
             let own = name == format!("astro_{}", member.rsplit('/').next().unwrap_or_default());
             let known = may_know(member).contains(&name.replace('_', "-").as_str());
             if !own && !known && source.names_crate(name) {
@@ -113,7 +113,7 @@ const MODULES: &[(&str, &str, &[&str])] = &[
         "api",
         &["api", "assets", "directory", "hosts", "records", "store", "telemetry", "transport::websocket"],
     ),
-    ("server", "host", &["directory", "host", "hosts", "priority", "records", "telemetry", "transport"]),
+    ("server", "host", &["directory", "host", "hosts", "priority", "records", "telemetry", "threads", "transport"]),
     ("server", "transport", &["telemetry", "transport"]),
     ("server", "store", &["hosts", "records", "store"]),
     ("server", "directory", &["directory", "hosts"]),

@@ -27,7 +27,7 @@ fn set_velocity(scene: &mut Scene, seat: u8, units_per_s: f64, radians: f64) {
 }
 
 fn frictionless() -> Arc<Ruleset> {
-    rules_with("standard", |text| text.rules.ship.drag_per_s = 0.0)
+    rules_with("classic", |text| text.rules.ship.drag_per_s = 0.0)
 }
 
 /// Two ships far apart; seat 0 in the middle of the arena.
@@ -75,16 +75,16 @@ fn a_drift_of_5_units_a_second_without_drag_keeps_course_and_speed_in_every_head
 /// Broken by drag that rounds to a coarse grid, or that is another function than the exponential.
 #[test]
 fn a_drift_of_5_units_a_second_with_drag_follows_the_ideal_exponential() {
-    let drag_per_s = f64::from(text_of(&rules("standard")).rules.ship.drag_per_s);
+    let drag_per_s = f64::from(text_of(&rules("classic")).rules.ship.drag_per_s);
     let kept = (-drag_per_s).exp();
-    drift_keeps_course(&rules("standard"), 5.0 * (1.0 - kept) / drag_per_s, 5.0 * kept);
+    drift_keeps_course(&rules("classic"), 5.0 * (1.0 - kept) / drag_per_s, 5.0 * kept);
 }
 
 /// Broken by drag that rounds to nearest: it stops slowing at a few steps per tick.
 #[test]
 fn drag_brings_any_drift_to_rest() {
     each_seed(60, |_, dice| {
-        let mut scene = open_space(&rules("standard"));
+        let mut scene = open_space(&rules("classic"));
         scene.edit_round(|round| round.phase_ends = round.tick.plus(100_000));
         let (speed, radians) = (dice.step(1..320), f64::from(dice.step(0..36_000)) / 5730.0);
         set_velocity(&mut scene, 0, f64::from(speed), radians);
@@ -97,8 +97,8 @@ fn drag_brings_any_drift_to_rest() {
 /// Broken by a turn rate truncated to whole steps per input, which makes small inputs do nothing.
 #[test]
 fn every_turn_input_turns_and_equally_both_ways() {
-    let slowest = rules_with("standard", |text| text.rules.ship.turn_degrees_per_s = 90.0);
-    for rules in [rules("standard"), slowest] {
+    let slowest = rules_with("classic", |text| text.rules.ship.turn_degrees_per_s = 90.0);
+    for rules in [rules("classic"), slowest] {
         let mut scene = open_space(&rules);
         let mut turned = |turn: i8| {
             scene.place(0, 800, 450, 0);
@@ -118,8 +118,8 @@ fn every_turn_input_turns_and_equally_both_ways() {
 /// Broken by dividing by a rounded-down speed when shortening a velocity: the result is then a little too long.
 #[test]
 fn top_speed_is_never_exceeded_after_a_tick_of_thrust() {
-    let fastest = rules_with("standard", |text| (text.rules.ship.thrust, text.rules.ship.top_speed) = (2000.0, 480.0));
-    for rules in [rules("standard"), fastest] {
+    let fastest = rules_with("classic", |text| (text.rules.ship.thrust, text.rules.ship.top_speed) = (2000.0, 480.0));
+    for rules in [rules("classic"), fastest] {
         let mut scene = open_space(&rules);
         each_seed(15_000, |_, dice| {
             scene.edit_round(|round| (round.phase_ends, round.live_ticks) = (round.tick.plus(1000), 0));
@@ -165,7 +165,7 @@ fn crash(scene: &mut Scene, dice: &mut Dice, top_speed: i32, radius: i32) {
 /// turned away from the line between the ships (energy).
 #[test]
 fn a_bump_keeps_momentum_exactly_and_never_adds_energy() {
-    let heavy = rules_with("standard", |text| {
+    let heavy = rules_with("classic", |text| {
         (text.rules.ship.drag_per_s, text.rules.ship.top_speed, text.rules.ship.radius) = (0.0, 480.0, 60.0);
     });
     for rules in [frictionless(), heavy] {
@@ -193,16 +193,18 @@ fn a_bump_keeps_momentum_exactly_and_never_adds_energy() {
 /// Broken by a move, a push of a bump or a muzzle that is not wrapped.
 #[test]
 fn ships_and_bullets_always_stay_inside_the_arena() {
-    let cramped = rules_with("standard", |text| {
-        (text.arena.width, text.arena.height) = (400, 400);
-        for (index, spawn) in text.arena.spawns.iter_mut().enumerate() {
+    let cramped = rules_with("classic", |text| {
+        let arena = &mut text.arena.large;
+        (arena.width, arena.height) = (400, 400);
+        arena.pads.clear();
+        for (index, spawn) in arena.spawns.iter_mut().enumerate() {
             (spawn.x, spawn.y) = (index as u32 % 3 * 134, index as u32 / 3 * 134);
         }
         (text.rules.ship.top_speed, text.rules.ship.thrust, text.rules.ship.radius) = (480.0, 2000.0, 60.0);
         (text.rules.gun.bullet_speed, text.rules.gun.bullet_life_ms) = (1800.0, 1100);
         (text.rules.ship.hull, text.rules.gun.damage) = (127, 1);
     });
-    for rules in [rules("standard"), cramped] {
+    for rules in [rules("classic"), cramped] {
         each_seed(8, |_, dice| {
             let mut scene = Scene::live(8, &rules);
             for _ in 0..900 {
@@ -212,14 +214,15 @@ fn ships_and_bullets_always_stay_inside_the_arena() {
                     }
                 }
                 scene.tick();
-                let inside = |x: i32, y: i32| (0..rules.width).contains(&x) && (0..rules.height).contains(&y);
+                let arena = rules.arena(8);
+                let inside = |x: i32, y: i32| (0..arena.width).contains(&x) && (0..arena.height).contains(&y);
                 for seat in 0..8 {
                     let ship = scene.ship(seat);
                     assert!(inside(ship.x, ship.y), "seat {seat} at ({}, {})", ship.x, ship.y);
                     assert!(ship.vx.abs() <= VELOCITY_MAX && ship.vy.abs() <= VELOCITY_MAX, "fits the wire");
                 }
                 for bullet in scene.bullets() {
-                    let (x, y) = bullet.position(bullet.age(scene.tick_now()), &rules);
+                    let (x, y) = bullet.position(scene.tick_now(), &rules, arena);
                     assert!(inside(bullet.x, bullet.y) && inside(x, y), "bullet {bullet:?}");
                 }
             }
@@ -231,7 +234,7 @@ fn ships_and_bullets_always_stay_inside_the_arena() {
 #[test]
 fn opposite_headings_and_mirrored_turns_fly_mirrored_paths() {
     each_seed(60, |_, dice| {
-        let rules = rules_with("standard", |text| (text.arena.width, text.arena.height) = (2000, 2000));
+        let rules = rules_with("classic", |text| (text.arena.small.width, text.arena.small.height) = (2000, 2000));
         let mut scene = Scene::live(4, &rules);
         let angle = Angle(dice.below(4096) as u16);
         // As flown; turned by half a turn; mirrored at the x axis. Seat 3 only keeps the round open.
@@ -270,13 +273,13 @@ fn opposite_headings_and_mirrored_turns_fly_mirrored_paths() {
 #[test]
 fn pilots_stay_inside_too() {
     let mut fleet = Fleet::new();
-    let rules = rules("standard");
+    let rules = rules("classic");
     let keys: Vec<_> = (0..10).map(|seed| fleet.open(seed, 8, &rules)).collect();
     for _ in 0..1200 {
         fleet.play(1);
         for key in &keys {
             let inside = |ship: &astro_shared::sim::state::Ship| {
-                (0..rules.width).contains(&ship.x) && (0..rules.height).contains(&ship.y)
+                (0..rules.arena(8).width).contains(&ship.x) && (0..rules.arena(8).height).contains(&ship.y)
             };
             assert!(fleet.state(*key).ships.iter().all(inside));
         }

@@ -223,7 +223,7 @@ fn coming_back_does_not_replay_what_was_held_before() {
     let again = stage.claim(match_id, Claim::Return { secret }).unwrap();
     stage.network.connect(again.link);
     stage.play(3);
-    assert_eq!(stage.applied(match_id, ADA), Some(astro_shared::sim::state::Input::NEUTRAL));
+    assert_eq!(stage.applied(match_id, ADA), Some(astro_shared::sim::input::Input::NEUTRAL));
 }
 
 #[test]

@@ -33,9 +33,9 @@ fn two_python_bots_and_two_pilots_play_a_match_to_its_result() {
         assert!(output.status.success(), "{said}");
         let [match_played] = &service.matches()[..] else { panic!("one match is stored: {said}") };
         let seat = match_played.seats.iter().find(|seat| seat.name == name).expect("the bot's seat");
-        let tally =
-            [seat.placement.unwrap_or(0), seat.rounds_won, seat.kills, seat.deaths, seat.assists].map(u32::from);
-        let stored = [&tally[..], &[u32::from(seat.shots), u32::from(seat.hits)]].concat();
+        let small = [seat.placement.unwrap_or(0), seat.rounds_won].map(u32::from);
+        let large = [seat.kills, seat.deaths, u16::from(seat.assists), seat.shots, seat.hits].map(u32::from);
+        let stored = [&small[..], &large].concat();
         assert_eq!(told(&output), stored, "{said}");
         // Nobody else pulled the trigger: a pilot flies only for a player who is silent.
         assert!(!seat.pilot && !seat.left, "{said}");

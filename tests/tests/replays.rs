@@ -35,7 +35,7 @@ fn read(finished: &Finished) -> Replay {
 fn a_recorded_match_verifies_and_reads_back_the_inputs_that_were_applied() {
     each_seed(20, |seed, dice| {
         let seats = dice.within(2..9) as u8;
-        let (finished, applied) = recorded(seed, seats, dice.pick(&["sprint", "standard"]));
+        let (finished, applied) = recorded(seed, seats, dice.pick(&["sprint", "standard", "classic"]));
         let replay = read(&finished);
         assert_eq!(replay.header, finished.header);
         assert_eq!(replay.header.ticks as usize, applied.len());
@@ -49,7 +49,7 @@ fn a_recorded_match_verifies_and_reads_back_the_inputs_that_were_applied() {
 /// The input with one bit flipped, such that it is still an input.
 fn with_flipped_bit(input: Input, dice: &mut Dice) -> Input {
     loop {
-        if let Some(flipped) = Input::from_bits(input.bits() ^ 1 << dice.below(7)) {
+        if let Some(flipped) = Input::from_bits(input.bits() ^ 1 << dice.below(8)) {
             return flipped;
         }
     }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use astro_shared::sim::event::Event;
+use astro_shared::sim::event::{Event, Medal, Weapon};
 use astro_shared::sim::input::Input;
 use astro_shared::sim::round::Phase;
 use astro_shared::sim::rules::{BULLETS_PER_SEAT_MAX, Ruleset};
@@ -35,6 +35,15 @@ fn without_shots(happened: &[(Tick, Event)]) -> Vec<Event> {
     other.map(|(_, event)| *event).collect()
 }
 
+/// A ship that fell to a gun.
+fn destroyed(victim: u8, by: u8, assists: u8) -> Event {
+    Event::ShipDestroyed { victim: Seat(victim), by: Some(Seat(by)), weapon: Weapon::Gun, assists }
+}
+
+fn last_destroyed(events: &[Event]) -> Option<Event> {
+    events.iter().rfind(|event| matches!(event, Event::ShipDestroyed { .. })).copied()
+}
+
 /// Puts a bullet of `by` so near below ship `victim` that it hits in the next tick; a lesser `gap` hits earlier in it.
 fn point_blank(scene: &mut Scene, by: u8, victim: u8, gap_units: i32) -> u16 {
     let ship = scene.ship(victim);
@@ -48,7 +57,7 @@ fn point_blank(scene: &mut Scene, by: u8, victim: u8, gap_units: i32) -> u16 {
 /// Broken by a reload that restarts with every shot, refills all at once, or counts a tick too few or too many.
 #[test]
 fn a_magazine_of_three_empties_at_the_guns_pace_and_reloads_one_by_one() {
-    let mut scene = lined_up(2, &rules("standard"));
+    let mut scene = lined_up(2, &rules("classic"));
     let since = scene.tick_now();
     scene.hold(0, fire());
     let happened = scene.play(170);
@@ -56,7 +65,7 @@ fn a_magazine_of_three_empties_at_the_guns_pace_and_reloads_one_by_one() {
     assert_eq!(shots(&happened, since), [1, 12, 23, 55, 109, 163]);
     assert_eq!(scene.score(0).shots, 6);
 
-    let mut scene = lined_up(2, &rules("standard"));
+    let mut scene = lined_up(2, &rules("classic"));
     let since = scene.tick_now();
     scene.hold(0, fire());
     scene.play(23);
@@ -72,7 +81,7 @@ fn a_magazine_of_three_empties_at_the_guns_pace_and_reloads_one_by_one() {
 /// Broken by recoil along the old heading, in the wrong direction, or of another size than the rules say.
 #[test]
 fn a_shot_kicks_the_ship_backward_along_its_heading() {
-    let rules = rules_with("standard", |text| text.rules.ship.drag_per_s = 0.0);
+    let rules = rules_with("classic", |text| text.rules.ship.drag_per_s = 0.0);
     for degrees in 0..360 {
         let mut scene = lined_up(2, &rules);
         scene.place(0, 800, 450, degrees);
@@ -87,7 +96,7 @@ fn a_shot_kicks_the_ship_backward_along_its_heading() {
 /// Broken by a bullet that takes its ship's velocity, lives a tick too long, or is born elsewhere than said.
 #[test]
 fn a_shot_is_told_with_its_bullet_which_flies_for_its_lifetime_and_no_longer() {
-    let mut scene = lined_up(2, &rules("standard"));
+    let mut scene = lined_up(2, &rules("classic"));
     scene.hold(0, fire());
     let events = scene.tick();
     scene.hold(0, Input::NEUTRAL);
@@ -110,7 +119,7 @@ fn no_seat_ever_has_more_bullets_in_flight_than_the_bound_even_with_rules_at_the
             [(50, 17), (50, 283), (50, 300), (250, 17), (400, 150), (600, 17), (1000, 500), (4000, 17)]
         {
             for life_ms in [100, 500, 1000, 2000, 3000, 4000] {
-                let rules = try_rules_with("standard", |text| {
+                let rules = try_rules_with("classic", |text| {
                     (text.rules.gun.magazine, text.rules.gun.reload_ms) = (magazine, reload_ms);
                     (text.rules.gun.cooldown_ms, text.rules.gun.bullet_life_ms) = (cooldown_ms, life_ms);
                     // Slow bullets that do little: the ships live, the sky fills.
@@ -153,7 +162,7 @@ fn most_bullets_of_a_seat(rules: &Arc<Ruleset>) -> usize {
 /// Broken by an event left out, out of order, or with another seat's name in it.
 #[test]
 fn a_kill_is_told_as_hit_destroyed_and_round_won_and_counts_for_everyone() {
-    let mut scene = lined_up(2, &rules("standard"));
+    let mut scene = lined_up(2, &rules("classic"));
     let since = scene.round().live_ticks;
     let first = point_blank(&mut scene, 0, 1, 1);
     assert_eq!(scene.tick(), [Event::ShipHit { bullet: first, victim: Seat(1) }]);
@@ -162,7 +171,8 @@ fn a_kill_is_told_as_hit_destroyed_and_round_won_and_counts_for_everyone() {
     let second = point_blank(&mut scene, 0, 1, 1);
     let expected = [
         Event::ShipHit { bullet: second, victim: Seat(1) },
-        Event::ShipDestroyed { victim: Seat(1), by: Seat(0), assists: 0 },
+        destroyed(1, 0, 0),
+        Event::MedalWon { seat: Seat(0), medal: Medal::FirstBlood },
         Event::RoundWon { winner: Seat(0) },
     ];
     assert_eq!(scene.tick(), expected);
@@ -177,16 +187,17 @@ fn a_kill_is_told_as_hit_destroyed_and_round_won_and_counts_for_everyone() {
 /// Broken by letting the first death of a tick take the victim's own bullet out of the sky.
 #[test]
 fn two_ships_that_kill_each_other_in_one_tick_are_both_credited_and_draw_the_round() {
-    let mut scene = lined_up(2, &rules("standard"));
+    let mut scene = lined_up(2, &rules("classic"));
     (0..2).for_each(|seat| scene.edit_ship(seat, |ship| ship.hull = 50));
     let early = point_blank(&mut scene, 0, 1, 1);
     let late = point_blank(&mut scene, 1, 0, 8);
     let expected = [
         Event::ShipHit { bullet: early, victim: Seat(1) },
         Event::ShipHit { bullet: late, victim: Seat(0) },
-        Event::ShipDestroyed { victim: Seat(0), by: Seat(1), assists: 0 },
-        Event::ShipDestroyed { victim: Seat(1), by: Seat(0), assists: 0 },
-        Event::RoundDrawn,
+        destroyed(0, 1, 0),
+        Event::MedalWon { seat: Seat(1), medal: Medal::FirstBlood },
+        destroyed(1, 0, 0),
+        Event::RoundDrawn {},
     ];
     assert_eq!(scene.tick(), expected);
     for seat in 0..2 {
@@ -200,7 +211,7 @@ fn two_ships_that_kill_each_other_in_one_tick_are_both_credited_and_draw_the_rou
 /// Broken by ending the round at the first death instead of after all deaths of the tick.
 #[test]
 fn a_mutual_kill_leaves_the_round_to_whoever_is_left() {
-    let mut scene = lined_up(3, &rules("standard"));
+    let mut scene = lined_up(3, &rules("classic"));
     (0..2).for_each(|seat| scene.edit_ship(seat, |ship| ship.hull = 50));
     point_blank(&mut scene, 0, 1, 1);
     point_blank(&mut scene, 1, 0, 1);
@@ -210,14 +221,15 @@ fn a_mutual_kill_leaves_the_round_to_whoever_is_left() {
 /// Broken by stopping at the hit that breaks the hull: later hits of the tick would fly on.
 #[test]
 fn all_damage_of_a_tick_is_summed_before_anyone_dies() {
-    let mut scene = lined_up(4, &rules("standard"));
+    let mut scene = lined_up(4, &rules("classic"));
     scene.edit_ship(0, |ship| ship.hull = 50);
     let hits = [point_blank(&mut scene, 1, 0, 1), point_blank(&mut scene, 2, 0, 2), point_blank(&mut scene, 3, 0, 3)];
     let expected = [
         Event::ShipHit { bullet: hits[0], victim: Seat(0) },
         Event::ShipHit { bullet: hits[1], victim: Seat(0) },
         Event::ShipHit { bullet: hits[2], victim: Seat(0) },
-        Event::ShipDestroyed { victim: Seat(0), by: Seat(1), assists: 0b1100 },
+        destroyed(0, 1, 0b1100),
+        Event::MedalWon { seat: Seat(1), medal: Medal::FirstBlood },
     ];
     assert_eq!(scene.tick(), expected);
     assert_eq!((scene.score(0).deaths, scene.ship(0).hull), (1, 0));
@@ -230,7 +242,7 @@ fn all_damage_of_a_tick_is_summed_before_anyone_dies() {
 fn of_two_bullets_in_one_tick_the_one_that_touches_first_comes_first() {
     // The later bullet breaks the hull when it takes both, the earlier one when it takes one.
     for (hull, killer, helpers) in [(50, 2, 0b010), (60, 1, 0b100)] {
-        let mut scene = lined_up(3, &rules("standard"));
+        let mut scene = lined_up(3, &rules("classic"));
         scene.edit_ship(0, |ship| ship.hull = hull);
         let late = point_blank(&mut scene, 1, 0, 9);
         let early = point_blank(&mut scene, 2, 0, 2);
@@ -238,7 +250,7 @@ fn of_two_bullets_in_one_tick_the_one_that_touches_first_comes_first() {
         let order = [late, early]
             .map(|id| events.iter().position(|event| matches!(event, Event::ShipHit { bullet, .. } if *bullet == id)));
         assert!(order[1] < order[0], "{events:?}");
-        assert_eq!(events.last(), Some(&Event::ShipDestroyed { victim: Seat(0), by: Seat(killer), assists: helpers }));
+        assert_eq!(last_destroyed(&events), Some(destroyed(0, killer, helpers)));
     }
 }
 
@@ -246,22 +258,19 @@ fn of_two_bullets_in_one_tick_the_one_that_touches_first_comes_first() {
 #[test]
 fn of_two_bullets_that_touch_at_the_same_time_the_one_fired_first_comes_first() {
     for (first, second) in [(1, 2), (2, 1)] {
-        let mut scene = lined_up(3, &rules("standard"));
+        let mut scene = lined_up(3, &rules("classic"));
         scene.edit_ship(0, |ship| ship.hull = 50);
         point_blank(&mut scene, first, 0, 4);
         point_blank(&mut scene, second, 0, 4);
         let events = scene.tick();
-        assert_eq!(
-            events.last(),
-            Some(&Event::ShipDestroyed { victim: Seat(0), by: Seat(first), assists: 1 << second })
-        );
+        assert_eq!(last_destroyed(&events), Some(destroyed(0, first, 1 << second)));
     }
 }
 
 /// Broken by counting the killer among the helpers, or by remembering who hurt a ship in an earlier life.
 #[test]
 fn assists_go_to_those_who_hurt_the_ship_in_this_life() {
-    let mut scene = lined_up(4, &rules("standard"));
+    let mut scene = lined_up(4, &rules("classic"));
     scene.edit_ship(0, |ship| ship.hull = 120);
     point_blank(&mut scene, 1, 0, 1);
     scene.tick();
@@ -269,7 +278,7 @@ fn assists_go_to_those_who_hurt_the_ship_in_this_life() {
     scene.tick();
     point_blank(&mut scene, 2, 0, 1);
     let events = scene.tick();
-    assert_eq!(events.last(), Some(&Event::ShipDestroyed { victim: Seat(0), by: Seat(2), assists: 0b0010 }));
+    assert_eq!(last_destroyed(&events), Some(destroyed(0, 2, 0b0010)));
     assert_eq!([1, 2, 3].map(|seat| scene.score(seat).assists), [1, 0, 0]);
 
     // Seat 1 hurts seat 3 in this round; in the next one only seat 2 does.
@@ -281,13 +290,13 @@ fn assists_go_to_those_who_hurt_the_ship_in_this_life() {
     scene.edit_ship(3, |ship| ship.hull = 50);
     point_blank(&mut scene, 2, 3, 1);
     let events = scene.tick();
-    assert_eq!(events.last(), Some(&Event::ShipDestroyed { victim: Seat(3), by: Seat(2), assists: 0 }));
+    assert_eq!(last_destroyed(&events), Some(destroyed(3, 2, 0)));
 }
 
 /// Broken by a streak that outlives its ship, or a longest streak that a later one shortens.
 #[test]
 fn a_streak_counts_kills_since_the_last_death() {
-    let mut scene = lined_up(8, &rules("standard"));
+    let mut scene = lined_up(8, &rules("classic"));
     (0..8).for_each(|seat| scene.edit_ship(seat, |ship| ship.hull = 1));
     for victim in [1, 2, 3] {
         point_blank(&mut scene, 0, victim, 1);
@@ -302,7 +311,7 @@ fn a_streak_counts_kills_since_the_last_death() {
 /// Broken by hits outside `Live`, by ships that steer before it, or by bullets that survive into the next round.
 #[test]
 fn nobody_moves_before_the_fight_nobody_is_hurt_after_it_and_the_sky_is_clear_for_the_next() {
-    let mut scene = Scene::waiting(2, &rules("standard"));
+    let mut scene = Scene::waiting(2, &rules("classic"));
     (0..2).for_each(|seat| scene.hold(seat, Input::new(15, true, FIRE)));
     let spawned = scene.ship(0);
     scene.play(10);
@@ -337,7 +346,7 @@ fn nobody_moves_before_the_fight_nobody_is_hurt_after_it_and_the_sky_is_clear_fo
 /// Broken by a dead ship that turns, flies, fires, is hit or is bumped into.
 #[test]
 fn a_dead_ship_does_nothing_and_nothing_happens_to_it() {
-    let mut scene = lined_up(3, &rules("standard"));
+    let mut scene = lined_up(3, &rules("classic"));
     scene.edit_ship(1, |ship| (ship.alive, ship.hull) = (false, 0));
     scene.hold(1, Input::new(15, true, FIRE));
     let dead = scene.ship(1);
@@ -354,7 +363,7 @@ fn a_dead_ship_does_nothing_and_nothing_happens_to_it() {
 
 /// Rules under which rounds pass quickly.
 fn brisk() -> Arc<Ruleset> {
-    rules_with("standard", |text| {
+    rules_with("classic", |text| {
         (text.rules.countdown_ms, text.rules.round_over_ms, text.rules.round_ms_max) = (100, 100, 1000);
     })
 }
@@ -372,7 +381,7 @@ fn win_round(scene: &mut Scene, by: u8) {
 /// Ends the round by its time limit.
 fn draw_round(scene: &mut Scene) {
     let happened = scene.play_until(Phase::RoundOver);
-    assert_eq!(without_shots(&happened), [Event::RoundDrawn]);
+    assert_eq!(without_shots(&happened), [Event::RoundDrawn {}]);
 }
 
 /// Goes on to the next round, which must come.
@@ -396,7 +405,7 @@ fn verdict(scene: &mut Scene) -> Option<Seat> {
 /// Broken by a phase that takes a tick more or less than its rule, or one that is skipped.
 #[test]
 fn phases_follow_each_other_and_end_at_their_deadlines_to_the_tick() {
-    let rules = rules_with("standard", |text| {
+    let rules = rules_with("classic", |text| {
         (text.rules.countdown_ms, text.rules.round_over_ms, text.rules.round_ms_max) = (700, 300, 1500);
     });
     let mut scene = Scene::waiting(2, &rules);
@@ -428,17 +437,17 @@ fn phases_follow_each_other_and_end_at_their_deadlines_to_the_tick() {
 /// Broken by a round that goes on when time is up, or a draw that is credited to the last one standing.
 #[test]
 fn a_round_that_runs_out_of_time_is_drawn() {
-    let mut scene = lined_up(3, &rules("standard"));
+    let mut scene = lined_up(3, &rules("classic"));
     let since = scene.tick_now();
     let happened = scene.play_until(Phase::RoundOver);
-    assert_eq!(happened, [(since.plus(3600), Event::RoundDrawn)]);
+    assert_eq!(happened, [(since.plus(3600), Event::RoundDrawn {})]);
     assert_eq!([0, 1, 2].map(|seat| scene.score(seat).rounds_won), [0, 0, 0]);
 }
 
 /// Broken by a match that ends a round early or late, or whose winner is not told.
 #[test]
 fn the_first_to_five_rounds_wins_a_standard_match() {
-    let mut scene = lined_up(4, &rules("standard"));
+    let mut scene = lined_up(4, &rules("classic"));
     for round in 1..=5 {
         win_round(&mut scene, 2);
         assert_eq!((scene.score(2).rounds_won, scene.round().number), (round, round));
@@ -472,7 +481,7 @@ fn three_draws_running_end_the_match_and_a_won_round_starts_the_count_again() {
 }
 
 /// The verdict and the places after three draws, with these rounds won and kills.
-fn standings_decide(rounds_won: [u8; 4], kills: [u8; 4]) -> (Option<Seat>, [u8; 4]) {
+fn standings_decide(rounds_won: [u8; 4], kills: [u16; 4]) -> (Option<Seat>, [u8; 4]) {
     let mut scene = lined_up(4, &brisk());
     for seat in 0..4u8 {
         let index = usize::from(seat);
@@ -498,7 +507,7 @@ fn standings_decide_by_rounds_then_by_kills_and_equals_have_no_winner() {
 /// Broken by a match that outlasts its play time, or by counting countdowns and pauses as play.
 #[test]
 fn when_play_time_is_used_up_the_standings_decide() {
-    let rules = rules_with("standard", |text| {
+    let rules = rules_with("classic", |text| {
         (text.rules.play_ms_max, text.rules.countdown_ms, text.rules.round_over_ms) = (2000, 100, 100);
     });
     let mut scene = lined_up(2, &rules);
@@ -520,7 +529,7 @@ fn a_sprint_ends_within_15_seconds_of_play_even_when_its_rounds_are_drawn() {
     (0..2).for_each(|seat| scene.edit_ship(seat, |ship| ship.hull = 1));
     point_blank(&mut scene, 0, 1, 1);
     point_blank(&mut scene, 1, 0, 1);
-    assert_eq!(scene.tick().last(), Some(&Event::RoundDrawn), "a mutual kill");
+    assert_eq!(scene.tick().last(), Some(&Event::RoundDrawn {}), "a mutual kill");
     next_round(&mut scene);
     draw_round(&mut scene);
     assert_eq!(scene.round().live_ticks, 900);
@@ -538,7 +547,7 @@ fn every_round_puts_the_seats_on_spawn_points_of_their_own() {
         draw_round(&mut scene);
         scene.play_until(Phase::Countdown);
         let places: Vec<(i32, i32)> = (0..4).map(|seat| (scene.ship(seat).x, scene.ship(seat).y)).collect();
-        let points: Vec<(i32, i32)> = rules.spawns[..4].iter().map(|spawn| (spawn.x, spawn.y)).collect();
+        let points: Vec<(i32, i32)> = rules.arena(4).spawns[..4].iter().map(|spawn| (spawn.x, spawn.y)).collect();
         assert!(places.iter().all(|place| points.contains(place)));
         assert_eq!(places.iter().collect::<std::collections::HashSet<_>>().len(), 4, "no two on one point");
         orders.insert(places);

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use astro_shared::sim::fields::{Audience, Fields, Visible};
 use astro_shared::sim::rules::Ruleset;
 use astro_shared::sim::state::Inputs;
-use astro_shared::sim::tables::View;
-use astro_shared::sim::units::Seat;
+use astro_shared::sim::tables::{Shape, View, Walk};
+use astro_shared::sim::units::{Seat, Tick};
 use astro_shared::sim::{self, MatchKey, SimPlugin};
 use astro_tests::dice::{Dice, each_seed};
 use astro_tests::pilots::{Fleet, rules};
@@ -14,7 +14,7 @@ use bevy_ecs::prelude::World;
 
 /// A match flown by pilots up to a random tick, others beside it.
 fn a_match_somewhere(seed: u64, dice: &mut Dice) -> (Fleet, MatchKey, Arc<Ruleset>) {
-    let rules = rules(dice.pick(&["standard", "sprint"]));
+    let rules = rules(dice.pick(&["standard", "sprint", "classic"]));
     let seats = dice.within(2..9) as u8;
     let mut fleet = Fleet::new();
     fleet.open(seed + 1000, 4, &rules);
@@ -83,12 +83,20 @@ fn assert_hides<T: Fields>(row: &T, audience: Audience, owner: Option<Seat>, own
     });
 }
 
-fn assert_view_hides(view: &View, own_seen: &mut u32) {
-    assert_hides(&view.round, view.audience, None, own_seen);
-    for seat in Seat::first(view.seats) {
-        assert_hides(&view.ships[seat.index()], view.audience, Some(seat), own_seen);
-        assert_hides(&view.scores[seat.index()], view.audience, Some(seat), own_seen);
+/// Every table of a view, whatever tables there are.
+struct Hides<'a>(Audience, &'a mut u32);
+
+impl Walk for Hides<'_> {
+    fn table<T: Fields>(&mut self, shape: Shape, rows: &[T]) {
+        for (index, row) in rows.iter().enumerate() {
+            let owner = (shape == Shape::PerSeat).then_some(Seat(index as u8));
+            assert_hides(row, self.0, owner, self.1);
+        }
     }
+}
+
+fn assert_view_hides(view: &View, own_seen: &mut u32) {
+    view.state.walk(view.seats, &mut Hides(view.audience, own_seen));
 }
 
 /// Broken by a view that forgets a visible field, or by a `view_hash` that covers others than a view does.
@@ -129,25 +137,40 @@ fn a_view_hides_what_is_hidden_and_the_private_fields_of_others() {
 /// Broken by a `view_hash` that covers a hidden field: clients could then never agree with the server.
 #[test]
 fn a_hidden_difference_changes_the_hash_but_no_view_hash() {
-    use astro_shared::sim::state::{Scores, Ships};
+    use astro_shared::sim::state::{Mine, State};
     let mut fleet = Fleet::new();
-    let key = fleet.open(1, 4, &rules("standard"));
+    let key = fleet.open(1, 4, &rules("classic"));
     fleet.play(400);
     let hashes = |fleet: &Fleet| -> Vec<u32> {
         let view_hash = |audience| sim::view_hash(&fleet.world, key, audience).expect("the match");
         audiences(4).into_iter().map(view_hash).collect()
     };
     let (before, views) = (fleet.hash(key), hashes(&fleet));
-    fleet.world.get_mut::<Scores>(key.entity()).expect("scores").0[2].shots += 1;
+    fleet.world.get_mut::<State>(key.entity()).expect("state").scores[2].shots += 1;
     assert_ne!(fleet.hash(key), before);
     assert_eq!(hashes(&fleet), views);
 
-    fleet.world.get_mut::<Ships>(key.entity()).expect("ships").0[2].cooldown_ticks ^= 1;
+    fleet.world.get_mut::<State>(key.entity()).expect("state").ships[2].cooldown_ticks ^= 1;
     let changed: Vec<bool> = hashes(&fleet).iter().zip(&views).map(|(now, then)| now != then).collect();
     assert_eq!(changed, [false, false, true, false, false], "a private field concerns its owner alone");
 
-    fleet.world.get_mut::<Ships>(key.entity()).expect("ships").0[2].x ^= 1;
+    let views = hashes(&fleet);
+    fleet.world.get_mut::<State>(key.entity()).expect("state").ships[2].x ^= 1;
     assert!(hashes(&fleet).iter().zip(&views).all(|(now, then)| now != then), "a public one concerns everyone");
+
+    // A mine beyond the sight of all others concerns the one who laid it; its last moment not even that one.
+    let mut state = fleet.world.get_mut::<State>(key.entity()).expect("state");
+    for (index, ship) in state.ships.iter_mut().enumerate().take(4) {
+        (ship.x, ship.y) = (index as i32 * 300 * 256, 0);
+    }
+    let views = hashes(&fleet);
+    let mine = Mine { owner: Seat(1), x: 800, y: 450, ..Mine::default() };
+    assert!(fleet.world.get_mut::<State>(key.entity()).expect("state").mines.push(mine));
+    let changed: Vec<bool> = hashes(&fleet).iter().zip(&views).map(|(now, then)| now != then).collect();
+    assert_eq!(changed, [false, true, false, false, false]);
+    let views = hashes(&fleet);
+    fleet.world.get_mut::<State>(key.entity()).expect("state").mines[0].spent = Tick(9);
+    assert_eq!(hashes(&fleet), views);
 }
 
 /// Broken by a load that writes before it has checked.

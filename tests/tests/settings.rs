@@ -2,6 +2,8 @@
 //!
 //! Each layer by itself is tested with the code; here is the program as a person or a supervisor meets it.
 
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::process::{Command, Output};
 
@@ -84,6 +86,16 @@ fn what_cannot_be_used_is_refused_before_anything_is_touched() {
         assert!(said(&output).contains(expected), "{arguments:?}: {}", said(&output));
         assert_eq!(output.stdout, b"", "nothing but the mistake");
     }
+    for (name, text, expected) in [
+        ("ASTRO_HTTP_PORT", OsStr::from_bytes(b"8080"), "there is no setting ASTRO_HTTP_PORT"),
+        ("ASTRO_DATA", OsStr::from_bytes(b"\xff"), "ASTRO_DATA is not UTF-8"),
+    ] {
+        let output = folder.run(|command| command.env(name, text));
+        assert_eq!(output.status.code(), Some(2), "{name}");
+        assert!(said(&output).contains(expected), "{}", said(&output));
+    }
+    let output = folder.run(|command| command.args(["--udp", "0.0.0.0:0", "--public-udp", "no..host"]));
+    assert_eq!(output.status.code(), Some(1), "a name that is not known yet may be known later: {}", said(&output));
     let output = folder.run(|command| command.env("ASTRO_DRAIN", "3"));
     assert_eq!(output.status.code(), Some(2));
     assert!(said(&output).contains("there is no setting ASTRO_DRAIN"), "{}", said(&output));

@@ -4,7 +4,7 @@
 //! First the shard in virtual time, then the program with real signals. `tests/drills` does the same with 200 matches.
 
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use astro_client::session::Ended;
 use astro_server::host::matches::Command;
@@ -18,6 +18,10 @@ use astro_tests::service::{Service, UdpPlayer, drive_until};
 use astro_tests::stage::{PlayerId, Stage};
 use nix::sys::signal::Signal;
 use tokio::sync::oneshot;
+
+/// What is promised is a second until a server is not ready, and five from a second signal to the end; a busy machine may
+/// need longer, a hang is what must fail, and so must the drain time of 300 s.
+const HUNG_AFTER: Duration = Duration::from_secs(30);
 
 fn two_in(name: &str, rules: &str) -> (Stage, MatchId, [PlayerId; 2]) {
     let mut stage = Stage::new(name);
@@ -50,6 +54,12 @@ fn players_are_told_how_long_and_may_play_their_match_to_its_end() {
     assert_eq!(refused.unwrap_err(), HostError::Draining);
     stage.cut(grace);
     let again = stage.rejoin(grace);
+    stage.play(30);
+    // Every notice sets the time anew, rounded to its own seconds: one that does not move was not told again.
+    let when = |stage: &Stage| [ada, again].map(|player| stage.player(player).session.shutdown_at());
+    let once = when(&stage);
+    stage.play(150);
+    assert_eq!(when(&stage), once, "told once, whatever the players send");
     stage.play_out(match_id);
     for player in [ada, again] {
         assert!(stage.player(player).session.shutdown_at().is_some(), "whoever comes back is told, too");
@@ -138,9 +148,13 @@ fn sigterm_lets_matches_end_and_a_second_one_ends_them() {
     let assets = brief_assets(&scratch);
     let mut service = Service::start("sigterm", &["--assets", &assets, "--drain-seconds", "300"]);
     let (mut brief, mut long) = (two_flying(&service, "brief"), two_flying(&service, "standard"));
+    assert_eq!(service.get("/readyz").0, 200);
     service.signal(Signal::SIGTERM);
+    let told = Instant::now();
+    while service.get("/readyz").0 != 503 {
+        assert!(told.elapsed() < HUNG_AFTER, "still ready");
+    }
     drive_till_told(&mut brief, |player| player.session.shutdown_at().is_some());
-    assert_eq!(service.get("/readyz").0, 503);
     let late = serde_json::json!({ "name": "Late", "mode": "last_ship" });
     let (status, body) = service.post("/v1/quickplay", &late);
     assert_eq!(status, 503);
@@ -150,10 +164,16 @@ fn sigterm_lets_matches_end_and_a_second_one_ends_them() {
     assert!(service.is_running() && long.iter().all(|player| !player.session.is_closed()), "they play on");
 
     service.signal(Signal::SIGTERM);
+    let hurried = Instant::now();
     drive_till_told(&mut long, |player| player.session.is_closed());
     assert_eq!(service.exit().code(), Some(0));
+    assert!(hurried.elapsed() < HUNG_AFTER, "a second signal waits for nobody: {:?}", hurried.elapsed());
     let log = service.log().join("\n");
     assert!(!log.contains("\"ERROR\""), "{log}");
+    for (message, detail) in [("started", "\"version\":"), ("told to stop", "\"grace_seconds\":300"), ("stopped", "")] {
+        let own = |line: &&String| line.contains(&format!("\"message\":\"{message}\"")) && line.contains(detail);
+        assert_eq!(service.log().iter().filter(own).count(), 1, "{message}: {log}");
+    }
 
     let service = service.restart();
     assert_eq!(service.stored(brief[0].match_id).void, None);

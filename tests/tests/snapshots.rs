@@ -7,8 +7,11 @@ use std::sync::Arc;
 use astro_shared::sim::event::Event;
 use astro_shared::sim::fields::{Audience, Fields};
 use astro_shared::sim::input::Input;
-use astro_shared::sim::rules::{BULLETS_MAX, Ruleset};
-use astro_shared::sim::state::{Bullet, Bullets, Inputs, Score, Ship};
+use astro_shared::sim::items::Item;
+use astro_shared::sim::rules::{BULLETS_MAX, Ruleset, RulesetText};
+use astro_shared::sim::state::{
+    Asteroid, Bomb, Bullet, Homing, Inputs, MINES_MAX, Mine, Pad, Round, Score, Ship, State,
+};
 use astro_shared::sim::tables::{MatchRef, View};
 use astro_shared::sim::units::{SEATS_MAX, Seat, Tick};
 use astro_shared::sim::{self, MatchKey, SimPlugin};
@@ -78,11 +81,11 @@ impl Player {
     }
 
     /// The client's side: whatever arrives in this tick, in any order.
-    fn receive(&mut self, now: Tick, bullet_life_ticks: u16, dice: &mut Dice) {
+    fn receive(&mut self, now: Tick, rules: &Ruleset, dice: &mut Dice) {
         let arrived = self.incoming.extract_if(.., |(at, _)| *at <= now.0).collect::<Vec<_>>();
         for (_, bytes) in arrived {
             let decoded = snapshot::decode(&bytes, self.seat).expect("an honest snapshot decodes");
-            match decoded.apply(&mut self.known, bullet_life_ticks) {
+            match decoded.apply(&mut self.known, rules) {
                 Ok(()) => self.check(&decoded),
                 Err(NotApplied::Stale) => self.stale += 1,
                 Err(NotApplied::NoBaseline) => panic!("the server used a baseline that was never acknowledged"),
@@ -106,7 +109,6 @@ impl Player {
 /// Plays a match over a network that loses `loss` percent; how many snapshots each way of encoding was checked.
 fn play_over_network(fleet: &mut Fleet, key: MatchKey, ticks: u32, loss: u64, dice: &mut Dice) -> (u32, u32, u32) {
     let setup = fleet.state(key).setup.clone();
-    let life = setup.ruleset.bullet_life_ticks;
     let mut players: Vec<Player> =
         Seat::first(setup.seats).map(|seat| Player::new(seat, setup.seats, &setup.ruleset)).collect();
     let mut history = VecDeque::new();
@@ -120,7 +122,7 @@ fn play_over_network(fleet: &mut Fleet, key: MatchKey, ticks: u32, loss: u64, di
             if (now.0 + u32::from(player.seat.0)).is_multiple_of(2) {
                 player.send(&state, &history, dice, loss);
             }
-            player.receive(now, life, dice);
+            player.receive(now, &setup.ruleset, dice);
         }
     }
     let sum = |of: fn(&Player) -> u32| players.iter().map(of).sum();
@@ -134,7 +136,7 @@ fn thousands_of_snapshots_over_a_bad_network_rebuild_the_servers_view_bit_for_bi
     let (mut applied, mut absolute, mut stale) = (0, 0, 0);
     let all = each_seed(60, |seed, dice| {
         let mut fleet = Fleet::new();
-        let key = fleet.open(seed, dice.pick(&[2, 4, 8]), &rules(dice.pick(&["standard", "sprint"])));
+        let key = fleet.open(seed, dice.pick(&[2, 4, 8]), &rules(dice.pick(&["standard", "sprint", "classic"])));
         let loss = dice.pick(&[0, 5, 30, 70, 95]);
         let counts = play_over_network(&mut fleet, key, 1200, loss, dice);
         (applied, absolute, stale) = (applied + counts.0, absolute + counts.1, stale + counts.2);
@@ -145,7 +147,7 @@ fn thousands_of_snapshots_over_a_bad_network_rebuild_the_servers_view_bit_for_bi
 
 /// Rules under which the sky holds as many bullets as it can.
 fn crowded() -> Arc<Ruleset> {
-    rules_with("standard", |text| {
+    rules_with("classic", |text| {
         (text.rules.gun.magazine, text.rules.gun.reload_ms, text.rules.gun.cooldown_ms) = (7, 50, 283);
         (text.rules.gun.bullet_life_ms, text.rules.gun.bullet_speed) = (2000, 60.0);
         (text.rules.gun.damage, text.rules.ship.hull) = (1, 127);
@@ -170,7 +172,7 @@ fn a_sky_as_full_as_the_rules_allow_arrives_whole() {
             history.retain(|(tick, _)| now.since(*tick) <= BASELINE_AGE_MAX);
             for player in &mut players {
                 player.send(&state, &history, dice, loss);
-                player.receive(now, rules.bullet_life_ticks, dice);
+                player.receive(now, &rules, dice);
             }
             fullest = fullest.max(state.bullets.len());
         }
@@ -217,7 +219,7 @@ impl Moment {
         let setup = self.fleet.state(self.key).setup;
         let mut player = Player::new(self.seat, setup.seats, &setup.ruleset);
         let mut known = self.known;
-        decoded.apply(&mut known, setup.ruleset.bullet_life_ticks).is_ok()
+        decoded.apply(&mut known, &setup.ruleset).is_ok()
             && sim::load_view(&mut player.world, player.key, &known).is_ok()
             && agrees(&player.world, player.key, self.seat, &decoded.head)
     }
@@ -281,18 +283,20 @@ fn one_wrong_bit_in_any_field_that_is_seen_is_a_mismatch() {
             assert!(!moment.believed(&decoded), "a wrong {what} is believed");
             corruptions += 1;
         };
-        each_corruption(&moment.decoded.round, audience, None, dice, |round, what| {
-            disbelieved(Decoded { round, ..moment.decoded.clone() }, what);
+        each_corruption(&moment.decoded.state.round, audience, None, dice, |round: Round, what| {
+            let mut wrong = moment.decoded.clone();
+            wrong.state.round = round;
+            disbelieved(wrong, what);
         });
         for seat in Seat::first(moment.decoded.seats) {
-            each_corruption(&moment.decoded.ships[seat.index()], audience, Some(seat), dice, |ship: Ship, what| {
+            each_corruption(&moment.decoded.state.ships[seat.index()], audience, Some(seat), dice, |ship: Ship, what| {
                 let mut wrong = moment.decoded.clone();
-                wrong.ships[seat.index()] = ship;
+                wrong.state.ships[seat.index()] = ship;
                 disbelieved(wrong, what);
             });
-            each_corruption(&moment.decoded.scores[seat.index()], audience, Some(seat), dice, |score: Score, what| {
+            each_corruption(&moment.decoded.state.scores[seat.index()], audience, Some(seat), dice, |score: Score, what| {
                 let mut wrong = moment.decoded.clone();
-                wrong.scores[seat.index()] = score;
+                wrong.state.scores[seat.index()] = score;
                 disbelieved(wrong, what);
             });
         }
@@ -369,23 +373,35 @@ fn without(decoded: &Decoded, index: usize) -> astro_shared::sim::list::FixedLis
 fn a_snapshot_without_its_baseline_or_from_the_past_changes_nothing() {
     each_seed(60, |seed, dice| {
         let Some(moment) = Moment::find(seed, dice) else { return };
-        let life = moment.fleet.state(moment.key).setup.ruleset.bullet_life_ticks;
+        let rules = moment.fleet.state(moment.key).setup.ruleset.clone();
         let mut older = moment.known;
         older.round.tick = Tick(older.round.tick.0 - 1);
         let before = older;
-        assert_eq!(moment.decoded.apply(&mut older, life), Err(NotApplied::NoBaseline));
+        assert_eq!(moment.decoded.apply(&mut older, &rules), Err(NotApplied::NoBaseline));
         assert_eq!(older, before);
         let mut nothing = View::empty(Audience::Seat(moment.seat), moment.known.seats);
-        assert_eq!(moment.decoded.apply(&mut nothing, life), Err(NotApplied::NoBaseline));
+        assert_eq!(moment.decoded.apply(&mut nothing, &rules), Err(NotApplied::NoBaseline));
         let mut newest = moment.known;
-        moment.decoded.apply(&mut newest, life).expect("applies once");
+        moment.decoded.apply(&mut newest, &rules).expect("applies once");
         let before = newest;
-        assert_eq!(moment.decoded.apply(&mut newest, life), Err(NotApplied::Stale));
+        assert_eq!(moment.decoded.apply(&mut newest, &rules), Err(NotApplied::Stale));
         assert_eq!(newest, before);
     });
 }
 
 // ---- sizes ----
+
+/// Fills every list, and a rare field of every row that has any.
+fn crowd(state: &mut State, bullet: Bullet) {
+    while state.bullets.push(bullet) {}
+    while state.asteroids.push(Asteroid::default()) {}
+    while state.pads.push(Pad::default()) {}
+    while state.homing.push(Homing::default()) {}
+    while state.bombs.push(Bomb::default()) {}
+    while state.mines.push(Mine { owner: Seat(7), ..Mine::default() }) {}
+    state.ships.iter_mut().for_each(|ship| ship.lives = 2);
+    state.scores.iter_mut().for_each(|score| score.points = 1);
+}
 
 /// Broken by a wider field or a larger list: the static assertion in `snapshot` and this real one must both hold.
 #[test]
@@ -394,9 +410,7 @@ fn the_largest_snapshot_and_messages_fit_their_limits_and_come_back() {
     let key = fleet.open(1, SEATS_MAX as u8, &rules("standard"));
     fleet.play(300);
     let bullet = Bullet { id: u16::MAX, born: u16::MAX, x: 16_000, y: 8000, ..Bullet::default() };
-    let mut bullets = Bullets::default();
-    while bullets.0.push(bullet) {}
-    fleet.world.entity_mut(key.entity()).insert(bullets);
+    crowd(&mut fleet.world.get_mut::<State>(key.entity()).expect("the match"), bullet);
     let state = fleet.state(key);
     let shots = [(state.round.tick, Event::ShotFired { bullet }); EVENTS_MAX];
     for baseline in [Baseline::Absolute, Baseline::After(Tick(state.round.tick.0 - BASELINE_AGE_MAX))] {
@@ -404,7 +418,8 @@ fn the_largest_snapshot_and_messages_fit_their_limits_and_come_back() {
         println!("largest snapshot {baseline:?}: {} bytes", bytes.len());
         assert!(bytes.len() <= DATAGRAM_BYTES_MAX);
         let decoded = snapshot::decode(&bytes, Seat(7)).expect("decodes");
-        let counts = (decoded.bullets.len(), decoded.events.len());
+        assert_eq!(decoded.state.mines.len(), MINES_MAX);
+        let counts = (decoded.state.bullets.len(), decoded.events.len());
         assert_eq!(counts, if baseline == Baseline::Absolute { (BULLETS_MAX, 0) } else { (0, EVENTS_MAX) });
     }
 
@@ -413,8 +428,8 @@ fn the_largest_snapshot_and_messages_fit_their_limits_and_come_back() {
     let seat = ResultSeat {
         placement: 8,
         rounds_won: 15,
-        kills: 255,
-        deaths: 255,
+        kills: u16::MAX,
+        deaths: u16::MAX,
         assists: 255,
         shots: u16::MAX,
         hits: u16::MAX,
@@ -451,7 +466,7 @@ fn a_picture_for_everyone_comes_back_the_same_to_the_byte_from_what_was_decoded(
         snapshot::encode_body(&decoded, Baseline::Absolute, std::iter::empty(), &mut again);
         assert_eq!(first, again);
         let mut view = View::empty(Audience::Public, seats);
-        decoded.apply(&mut view, state.setup.ruleset.bullet_life_ticks).expect("applies");
+        decoded.apply(&mut view, &state.setup.ruleset).expect("applies");
         assert_eq!(view, state.view(Audience::Public));
         bullets += view.bullets.len();
     });
@@ -487,14 +502,15 @@ fn bytes_missing_or_left_over_are_refused_everywhere() {
 }
 
 /// A client's world goes on from what it decoded as the server does, given the same inputs, until the phase changes:
-/// who starts where in the next round is hidden.
+/// who starts where in the next round is hidden. So are mines out of sight; they are left out of the rules.
 /// Broken by a tick that reads, for flying and bumping, what a seat is not told.
 #[test]
 fn a_decoded_view_plays_on_like_the_server_until_the_phase_changes() {
     let mut compared = 0;
     let all = each_seed(60, |seed, dice| {
         let mut fleet = Fleet::new();
-        let rules = rules("standard");
+        let in_sight = |text: &mut RulesetText| text.rules.items.allowed.retain(|item| *item != Item::Mine);
+        let rules = rules_with(dice.pick(&["standard", "classic"]), in_sight);
         let key = fleet.open(seed, 8, &rules);
         fleet.play(190 + dice.below(400) as u32);
         let view = fleet.state(key).view(Audience::Seat(Seat(2)));

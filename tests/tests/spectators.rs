@@ -283,7 +283,7 @@ fn spectators_who_misbehave_harm_nobody_and_are_closed() {
     let [flies, floods, lies, sleeps, honest] = [(); 5].map(|()| stage.watch(match_id).expect("a place"));
     stage.play(120);
     let mut input = Vec::new();
-    InputDatagram::new(Tick(0), Tick(200), &[astro_shared::sim::state::Input::new(0, true, true)]).encode(&mut input);
+    InputDatagram::new(Tick(0), Tick(200), &[astro_shared::sim::input::Input::new(0, true, true)]).encode(&mut input);
     stage.send_raw(flies, &input);
     for _ in 0..64 {
         stage.send_raw(lies, &[0x82, 0xff, 0xff, 0xff, 0x7f]);

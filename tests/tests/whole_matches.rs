@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use astro_shared::sim::MatchKey;
-use astro_shared::sim::event::Event;
+use astro_shared::sim::event::{Event, Medal};
 use astro_shared::sim::round::Phase;
 use astro_shared::sim::state::Score;
 use astro_shared::sim::units::{SEATS_MAX, Seat, TICKS_PER_SECOND, Tick};
@@ -15,6 +15,17 @@ fn scores(fleet: &Fleet, key: MatchKey) -> Vec<Score> {
     state.scores[..usize::from(state.setup.seats)].to_vec()
 }
 
+fn medals_of(score: &mut Score, medal: Medal) -> &mut u8 {
+    match medal {
+        Medal::FirstBlood => &mut score.first_blood,
+        Medal::Double => &mut score.double,
+        Medal::Triple => &mut score.triple,
+        Medal::Rescue => &mut score.rescue,
+        Medal::LongShot => &mut score.long_shot,
+        Medal::LastStand => &mut score.last_stand,
+    }
+}
+
 /// Adds up the events of a match as a spectator would.
 fn tallied(happened: &[(Tick, Event)]) -> [Score; SEATS_MAX] {
     let mut tally = [Score::default(); SEATS_MAX];
@@ -22,14 +33,16 @@ fn tallied(happened: &[(Tick, Event)]) -> [Score; SEATS_MAX] {
         match event {
             Event::ShotFired { bullet } => tally[bullet.owner().index()].shots += 1,
             Event::ShipHit { bullet, .. } => tally[usize::from(bullet & 7)].hits += 1,
-            Event::ShipDestroyed { victim, by, assists } => {
+            Event::ShipDestroyed { victim, by, assists, .. } => {
                 tally[victim.index()].deaths += 1;
-                tally[by.index()].kills += 1;
+                by.iter().for_each(|by| tally[by.index()].kills += 1);
                 let helped = Seat::first(SEATS_MAX as u8).filter(|seat| assists & seat.bit() != 0);
                 helped.for_each(|seat| tally[seat.index()].assists += 1);
             }
             Event::RoundWon { winner } => tally[winner.index()].rounds_won += 1,
-            Event::RoundStarted { .. } | Event::RoundDrawn | Event::MatchWon { .. } => {}
+            Event::MedalWon { seat, medal } => *medals_of(&mut tally[seat.index()], *medal) += 1,
+            Event::ItemTaken { seat, .. } => tally[seat.index()].items += 1,
+            _ => {}
         }
     }
     tally
@@ -39,12 +52,19 @@ fn tallied(happened: &[(Tick, Event)]) -> [Score; SEATS_MAX] {
 fn assert_books_balance(fleet: &Fleet, key: MatchKey, happened: &[(Tick, Event)]) {
     let (scores, tally) = (scores(fleet, key), tallied(happened));
     for (seat, (score, told)) in scores.iter().zip(&tally).enumerate() {
-        let counted = |s: &Score| (s.kills, s.deaths, s.assists, s.shots, s.hits, s.rounds_won);
+        let counted = |s: &Score| (s.kills, s.deaths, s.assists, s.shots, s.items, s.rounds_won);
         assert_eq!(counted(score), counted(told), "seat {seat}: tallies are what the events say");
-        assert!(score.hits <= score.shots && score.streak_longest <= score.kills, "seat {seat}: {score:?}");
+        let medals = |s: &Score| (s.first_blood, s.double, s.triple, s.rescue, s.long_shot, s.last_stand);
+        assert_eq!(medals(score), medals(told), "seat {seat}: so are medals");
+        // Power-ups hit without a shot, and without an event of their own.
+        assert!(score.hits >= told.hits && told.hits <= score.shots, "seat {seat}: {score:?}");
+        assert!(score.items > 0 || score.hits == told.hits, "seat {seat}: {score:?}");
+        assert!(u16::from(score.streak_longest) <= score.kills, "seat {seat}: {score:?}");
     }
-    let sum = |of: fn(&Score) -> u8| scores.iter().map(|score| u32::from(of(score))).sum::<u32>();
-    assert_eq!(sum(|score| score.kills), sum(|score| score.deaths), "kills credited are deaths");
+    let sum = |of: fn(&Score) -> u16| scores.iter().map(|score| u32::from(of(score))).sum::<u32>();
+    let uncredited = |event: &Event| matches!(event, Event::ShipDestroyed { by: None, .. });
+    let uncredited = happened.iter().filter(|(_, event)| uncredited(event)).count() as u32;
+    assert_eq!(sum(|score| score.kills) + uncredited, sum(|score| score.deaths), "kills credited are deaths");
 
     // Places follow from rounds won, then kills; a winner stands alone at the top.
     let standing = |score: &Score| (score.rounds_won, score.kills);
@@ -95,8 +115,8 @@ fn standard_matches_of_pilots_end_by_first_to_five_within_8_minutes_and_balance(
 fn in_every_tick_phases_step_as_allowed_and_deaths_equal_kills() {
     each_seed(12, |seed, dice| {
         let mut fleet = Fleet::new();
-        let key = fleet.open(seed, dice.within(2..9) as u8, &rules(dice.pick(&["standard", "sprint"])));
-        let (mut phase, mut before) = (Phase::Waiting, scores(&fleet, key));
+        let key = fleet.open(seed, dice.within(2..9) as u8, &rules(dice.pick(&["standard", "sprint", "classic"])));
+        let (mut phase, mut before, mut uncredited) = (Phase::Waiting, scores(&fleet, key), 0);
         while !fleet.is_over(key) && fleet.state(key).round.tick < Tick(6000) {
             fleet.play(1);
             let state = fleet.state(key);
@@ -104,8 +124,10 @@ fn in_every_tick_phases_step_as_allowed_and_deaths_equal_kills() {
             assert!(now == phase || phase.may_become(now), "{phase:?} to {now:?}");
             phase = now;
             let after = scores(&fleet, key);
-            let sum = |of: fn(&Score) -> u8| after.iter().map(|score| u32::from(of(score))).sum::<u32>();
-            assert_eq!(sum(|score| score.kills), sum(|score| score.deaths));
+            let sum = |of: fn(&Score) -> u16| after.iter().map(|score| u32::from(of(score))).sum::<u32>();
+            let alone = |event: &&Event| matches!(event, Event::ShipDestroyed { by: None, .. });
+            uncredited += state.events.0.iter().filter(alone).count() as u32;
+            assert_eq!(sum(|score| score.kills) + uncredited, sum(|score| score.deaths));
             for (then, now) in before.iter().zip(&after) {
                 assert!(
                     now.kills >= then.kills && now.shots >= then.shots && now.survival_ticks >= then.survival_ticks

@@ -16,13 +16,16 @@ use super::attack::{ATTACKERS_MAX, Profile};
 use super::network::NetworkOptions;
 use crate::net::Transport;
 
+/// Where the help lists what is no playing.
+const ATTACK: &str = "Attack";
+
 /// Plays matches against a server with real clients, and reports what they met.
 ///
 /// Every bot joins over HTTP, connects over UDP or WebSocket and flies by what it decodes. New matches are started for a while;
 /// each one that ends before that is replaced. Then the bots wait for the results of all that were started.
 ///
 /// Exit code: 0 when every started match has a stored result; 1 when one has none; 2 when nothing could be started;
-/// 130 after Ctrl-C. With --profile: 0 when the server dealt with the attack, 1 when it did not.
+/// 3 when a file could not be written in the end; 130 after Ctrl-C. With --profile: 0 when the server dealt with the attack, 1 when it did not.
 #[derive(Parser, Clone, Debug, PartialEq, Eq)]
 #[command(name = "bots", version)]
 pub struct Options {
@@ -87,11 +90,11 @@ pub struct Options {
     pub network: NetworkOptions,
 
     /// Attack instead of playing, to test a server of your own on this machine; see --attackers and --seconds
-    #[arg(long, value_enum, value_name = "PROFILE")]
+    #[arg(long, value_enum, value_name = "PROFILE", help_heading = ATTACK)]
     pub profile: Option<Profile>,
 
     /// Attackers at a time, each doing everything that the profile names
-    #[arg(long, value_name = "N", default_value_t = 1, requires = "profile", value_parser = RangedU64ValueParser::<u32>::new().range(1..=u64::from(ATTACKERS_MAX)))]
+    #[arg(long, value_name = "N", default_value_t = 1, requires = "profile", help_heading = ATTACK, value_parser = RangedU64ValueParser::<u32>::new().range(1..=u64::from(ATTACKERS_MAX)))]
     pub attackers: u32,
 }
 
@@ -213,7 +216,11 @@ mod tests {
         assert!(read("--profile flood --attackers 17").unwrap_err().contains("17 is not in 1..=16"));
         assert!(read("--rejoin 51").unwrap_err().contains("51 is not in 0..=50"));
         assert!(read("--loss 101").unwrap_err().contains("must be 0 to 100"));
-        assert!(read("--help").unwrap_err().contains("Exit code"));
+        let help = read("--help").unwrap_err();
+        assert!(help.contains("Exit code"));
+        let network = help.split("Bad network between").nth(1).unwrap().split("\nAttack:\n").collect::<Vec<_>>();
+        assert!(network[0].contains("--jitter-ms") && !network[0].contains("--profile"), "{help}");
+        assert!(network[1].contains("--profile") && network[1].contains("--attackers"), "{help}");
         assert_eq!(read("--server http://[::1]:80/").unwrap().server, "http://[::1]:80");
     }
 }

@@ -88,8 +88,8 @@ fn a_session_rejoins_over_a_new_link_and_keeps_what_it_knew() {
 #[test]
 fn impossible_seats_in_what_was_missed_end_the_session() {
     for what in [
-        Missed::ShipDestroyed { victim: Seat(8), by: Seat(0), assists: 0 },
-        Missed::ShipDestroyed { victim: Seat(0), by: Seat(8), assists: 0 },
+        Missed::ShipDestroyed { victim: Seat(8), by: None, assists: 0 },
+        Missed::ShipDestroyed { victim: Seat(0), by: Some(Seat(8)), assists: 0 },
         Missed::RoundWon { winner: Seat(8) },
         Missed::MatchWon { winner: Some(Seat(8)) },
     ] {

@@ -186,7 +186,7 @@ impl ApiError {
     fn retry_after_s(&self) -> Option<u64> {
         match self {
             ApiError::Refused(refusal) => Some(refusal.retry_after_s()),
-            ApiError::Host(HostError::Full | HostError::Unwritable | HostError::Unresponsive)
+            ApiError::Host(HostError::Full | HostError::Draining | HostError::Unwritable | HostError::Unresponsive)
             | ApiError::Store(_)
             | ApiError::Sockets => Some(RETRY_AFTER_S),
             _ => None,

@@ -22,9 +22,9 @@ use super::peer::{Network, Peer, TrustedProxy};
 use crate::hosts::Hold;
 
 /// Networks told apart at once. More than can have joined within a ticket's life at the default rate for all.
-const NETWORKS_MAX: usize = 32 * 1024;
+pub(super) const NETWORKS_MAX: usize = 32 * 1024;
 /// Between two sweeps for networks that have nothing outstanding and their whole allowance back.
-const SWEEP_EVERY: Duration = Duration::from_secs(1);
+pub(super) const SWEEP_EVERY: Duration = Duration::from_secs(1);
 /// When to ask again after a refusal that ends when others get on.
 const ASK_AGAIN_AFTER: Duration = Duration::from_secs(2);
 
@@ -40,8 +40,9 @@ pub struct Limits {
     pub joins_burst_per_address: u32,
     /// How fast that allowance comes back.
     pub joins_per_minute_per_address: u32,
-    /// Tickets of one address that may be unused at a time. What one address can keep from others is this many
-    /// seats while its burst lasts, and then 15 s of its rate: 30 seats.
+    /// Tickets of one address that may be unused at a time; and, together with these, the free seats of matches that
+    /// it has opened and nobody has come to yet. So this is what one address can keep from others without playing, a
+    /// twelfth of a shard. 128: a class of 30 that opens a match of four each, or a hundred bots that fill theirs.
     pub joins_outstanding_per_address: u32,
     /// Joins of everybody together, at once and per second: what a shard opens and claims without a late tick.
     pub joins_burst: u32,
@@ -87,10 +88,16 @@ pub enum Refusal {
     )]
     JoinsOfAddress { network: Network, burst: u32, per_minute: u32, wait: Duration },
     #[error(
-        "{network} has {most} tickets that nobody has used yet, the limit for one address \
-         (joins_outstanding_per_address); connect with them, or wait until they expire"
+        "{network} has {most} tickets that nobody has used yet, or that many seats with the free ones of matches \
+         that it opened and nobody has come to, the limit for one address (joins_outstanding_per_address); connect \
+         with them, or wait until they expire"
     )]
     OutstandingOfAddress { network: Network, most: u32 },
+    #[error(
+        "{network} reads too much: the limit for one address is {burst} requests for matches, running matches and \
+         replays at once, and then {per_second} a second"
+    )]
+    ReadsOfAddress { network: Network, burst: u32, per_second: u32, wait: Duration },
     #[error("more people are joining than this server takes at a time (joins_per_second)")]
     Joins { wait: Duration },
     #[error("more joins are waiting for an answer than this server takes at a time (joins_in_flight_max)")]
@@ -107,6 +114,7 @@ impl Refusal {
         match self {
             Refusal::JoinsOfAddress { .. } => "joins_per_address",
             Refusal::OutstandingOfAddress { .. } => "joins_outstanding_per_address",
+            Refusal::ReadsOfAddress { .. } => "reads_per_address",
             Refusal::Joins { .. } => "joins",
             Refusal::JoinsInFlight => "joins_in_flight",
             Refusal::ConnectionsOfAddress => "connections_per_address",
@@ -117,13 +125,21 @@ impl Refusal {
     /// Whether it is this address that is too much, not everybody.
     pub fn is_of_address(&self) -> bool {
         use Refusal as R;
-        matches!(self, R::JoinsOfAddress { .. } | R::OutstandingOfAddress { .. } | R::ConnectionsOfAddress)
+        matches!(
+            self,
+            R::JoinsOfAddress { .. }
+                | R::OutstandingOfAddress { .. }
+                | R::ReadsOfAddress { .. }
+                | R::ConnectionsOfAddress
+        )
     }
 
     /// When to ask again, in whole seconds, at least one.
     pub fn retry_after_s(&self) -> u64 {
         let wait = match self {
-            Refusal::JoinsOfAddress { wait, .. } | Refusal::Joins { wait } => *wait,
+            Refusal::JoinsOfAddress { wait, .. } | Refusal::ReadsOfAddress { wait, .. } | Refusal::Joins { wait } => {
+                *wait
+            }
             _ => ASK_AGAIN_AFTER,
         };
         wait.as_millis().div_ceil(1000).clamp(1, 3600) as u64
@@ -132,7 +148,7 @@ impl Refusal {
 
 /// A rate with a burst (the generic cell rate algorithm): all there is to remember is when the allowance is whole again.
 #[derive(Clone, Copy, Debug)]
-struct Rate {
+pub(super) struct Rate {
     /// What one costs.
     each: Duration,
     /// The whole allowance.
@@ -140,13 +156,13 @@ struct Rate {
 }
 
 impl Rate {
-    fn new(burst: u32, count: u32, per: Duration) -> Rate {
+    pub fn new(burst: u32, count: u32, per: Duration) -> Rate {
         let each = per / count.max(1);
         Rate { each, burst: each * burst.max(1) }
     }
 
     /// Takes one out of an allowance, or says how long to wait for it.
-    fn take(&self, whole_again: &mut Instant, now: Instant) -> Result<(), Duration> {
+    pub fn take(&self, whole_again: &mut Instant, now: Instant) -> Result<(), Duration> {
         let after = (*whole_again).max(now) + self.each;
         match after.saturating_duration_since(now).checked_sub(self.burst) {
             None | Some(Duration::ZERO) => {
@@ -178,34 +194,112 @@ struct Known {
 /// What is remembered of a network.
 struct Asker {
     whole_again: Instant,
-    outstanding: Arc<AtomicU32>,
+    outstanding: Arc<Outstanding>,
 }
 
 impl Asker {
     fn is_forgettable(&self, now: Instant) -> bool {
-        self.whole_again <= now && self.outstanding.load(Ordering::Relaxed) == 0
+        self.whole_again <= now && Arc::strong_count(&self.outstanding) == 1
     }
 }
 
-/// Counts one unused ticket of an address while it lives.
-struct Outstanding(Arc<AtomicU32>);
-
-impl Outstanding {
-    fn new(count: &Arc<AtomicU32>) -> Outstanding {
-        count.fetch_add(1, Ordering::Relaxed);
-        Outstanding(Arc::clone(count))
-    }
+/// What an address has asked for and nobody has taken up yet.
+#[derive(Default)]
+struct Outstanding {
+    tickets: AtomicU32,
+    /// Seats that it keeps from others: those its tickets are for, and the free ones of matches that it opened and
+    /// nobody has come to.
+    seats: AtomicU32,
 }
 
-impl Drop for Outstanding {
+/// Counts one unused ticket while it lives.
+struct UnusedTicket {
+    of: Arc<Outstanding>,
+    /// 1 from when there is a seat for it.
+    seats: AtomicU32,
+}
+
+impl Drop for UnusedTicket {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
+        self.of.tickets.fetch_sub(1, Ordering::Relaxed);
+        self.of.seats.fetch_sub(*self.seats.get_mut(), Ordering::Relaxed);
+    }
+}
+
+/// Counts the free seats of a match against whoever opened it, as long as nobody has come to play.
+pub struct IdleSeats {
+    of: Arc<Outstanding>,
+    seats: AtomicU32,
+}
+
+impl IdleSeats {
+    /// Somebody has a ticket for one of them, which counts instead.
+    fn give_one(&self) {
+        let given = self.seats.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |seats| seats.checked_sub(1));
+        self.of.seats.fetch_sub(u32::from(given.is_ok()), Ordering::Relaxed);
+    }
+}
+
+impl Drop for IdleSeats {
+    fn drop(&mut self) {
+        self.of.seats.fetch_sub(*self.seats.get_mut(), Ordering::Relaxed);
     }
 }
 
 /// The right to ask a host for a seat; the hold goes with the claim. An extractor that goes before the body's.
 pub struct Pass {
     pub hold: Hold,
+    /// `None`: whoever asks has no limit of his own.
+    account: Option<Account>,
+}
+
+/// Where the seats of a [`Pass`] are counted.
+struct Account {
+    ticket: Arc<UnusedTicket>,
+    network: Network,
+    most: u32,
+}
+
+impl Account {
+    /// Counts the ticket's seat and `more`. Whatever the limit, an address may keep what it asks for at first.
+    fn keep(&self, more: u32, may_pass: bool) -> Result<(), Refusal> {
+        let UnusedTicket { of, seats } = &*self.ticket;
+        // A second try: the match of the first one had begun.
+        let own = 1 - seats.load(Ordering::Relaxed);
+        let kept = of.seats.load(Ordering::Relaxed) + own - 1;
+        if kept > 0 && kept + 1 + more > self.most && !may_pass {
+            return Err(Refusal::OutstandingOfAddress { network: self.network, most: self.most });
+        }
+        seats.store(1, Ordering::Relaxed);
+        of.seats.fetch_add(own + more, Ordering::Relaxed);
+        Ok(())
+    }
+}
+
+impl Pass {
+    /// Counts the seats of a match that is about to be opened for this pass.
+    ///
+    /// # Errors
+    /// The address keeps too many already.
+    pub fn open(&self, seats: u8) -> Result<Option<Arc<IdleSeats>>, Refusal> {
+        let Some(account) = &self.account else { return Ok(None) };
+        let free = u32::from(seats) - 1;
+        account.keep(free, false)?;
+        Ok(Some(Arc::new(IdleSeats { of: Arc::clone(&account.ticket.of), seats: AtomicU32::new(free) })))
+    }
+
+    /// Takes one of the free seats of a match. Those of a match that its own address opened are counted already.
+    ///
+    /// # Errors
+    /// The address keeps too many already.
+    pub fn join(&self, idle: Option<&IdleSeats>) -> Result<(), Refusal> {
+        if let Some(account) = &self.account {
+            let is_own = idle.is_some_and(|idle| Arc::ptr_eq(&idle.of, &account.ticket.of));
+            account.keep(0, is_own)?;
+        }
+        idle.into_iter().for_each(IdleSeats::give_one);
+        Ok(())
+    }
 }
 
 /// One of the joins that wait for a host's answer, while it lives.
@@ -235,15 +329,15 @@ impl Joins {
     pub fn admit(&self, address: std::net::IpAddr, now: Instant) -> Result<Pass, Refusal> {
         let mut known = self.lock();
         known.sweep(now);
-        let hold = if self.limits.load_test {
-            Hold::default()
+        let pass = if self.limits.load_test {
+            Pass { hold: Hold::default(), account: None }
         } else {
             let network = known.place_of(Network::of(address));
             let asker = known.networks.entry(network).or_insert_with(|| Asker::new(now));
             self.admit_of_address(network, asker, now)?
         };
         self.of_all.take(&mut known.whole_again, now).map_err(|wait| Refusal::Joins { wait })?;
-        Ok(Pass { hold })
+        Ok(pass)
     }
 
     /// Lets a request whose body is here go on to a host. Not before: those who dribble their bodies would take the
@@ -252,15 +346,17 @@ impl Joins {
         Arc::clone(&self.in_flight).try_acquire_owned().map(InFlight).map_err(|_| Refusal::JoinsInFlight)
     }
 
-    fn admit_of_address(&self, network: Network, asker: &mut Asker, now: Instant) -> Result<Hold, Refusal> {
+    fn admit_of_address(&self, network: Network, asker: &mut Asker, now: Instant) -> Result<Pass, Refusal> {
         let most = self.limits.joins_outstanding_per_address;
-        if asker.outstanding.load(Ordering::Relaxed) >= most {
+        if asker.outstanding.tickets.load(Ordering::Relaxed) >= most {
             return Err(Refusal::OutstandingOfAddress { network, most });
         }
         let (burst, per_minute) = (self.limits.joins_burst_per_address, self.limits.joins_per_minute_per_address);
         let refused = |wait| Refusal::JoinsOfAddress { network, burst, per_minute, wait };
         self.of_address.take(&mut asker.whole_again, now).map_err(refused)?;
-        Ok(Hold::new(Outstanding::new(&asker.outstanding)))
+        asker.outstanding.tickets.fetch_add(1, Ordering::Relaxed);
+        let ticket = Arc::new(UnusedTicket { of: Arc::clone(&asker.outstanding), seats: AtomicU32::new(0) });
+        Ok(Pass { hold: Hold::new(Arc::clone(&ticket)), account: Some(Account { ticket, network, most }) })
     }
 
     /// A panic elsewhere cannot leave a single operation on the map half done, so a poisoned lock is still sound.
@@ -308,7 +404,8 @@ impl Api {
         self.joins.begin().map_err(|refusal| self.refused(refusal))
     }
 
-    fn refused(&self, refusal: Refusal) -> ApiError {
+    /// The refusal, counted.
+    pub(super) fn refused(&self, refusal: Refusal) -> ApiError {
         self.parts.metrics.http_refused(refusal.name());
         ApiError::Refused(refusal)
     }
@@ -370,6 +467,31 @@ mod tests {
         assert!(joins.admit(ADA, start).is_err(), "a copy holds as well");
         drop(copy);
         assert!(joins.admit(ADA, start).is_ok());
+    }
+
+    #[test]
+    fn whoever_opens_a_match_keeps_all_its_seats_until_others_have_tickets_for_them_or_somebody_comes() {
+        let (joins, start) = joins(|limits| limits.joins_outstanding_per_address = 16);
+        let admit = |address| joins.admit(address, start).ok().unwrap();
+        let seats = |pass: &Pass| pass.account.as_ref().unwrap().ticket.of.seats.load(Ordering::Relaxed);
+        let openers: Vec<Pass> = (0..3).map(|_| admit(ADA)).collect();
+        let first = openers[0].open(8).unwrap().unwrap();
+        let second = openers[1].open(7).unwrap().unwrap();
+        assert_eq!(seats(&openers[2]), 15);
+        assert_eq!(openers[2].open(2).err().unwrap().name(), "joins_outstanding_per_address");
+        openers[2].join(Some(&first)).unwrap();
+        assert_eq!(seats(&openers[2]), 15, "a seat of her own match costs her nothing more");
+        let grace = admit(GRACE);
+        grace.join(Some(&first)).unwrap();
+        assert_eq!((seats(&openers[2]), seats(&grace)), (14, 1), "another one's ticket is that one's");
+        grace.join(None).unwrap();
+        assert_eq!(seats(&grace), 1, "one ticket, one seat, however often it is tried");
+        drop(second);
+        assert_eq!(seats(&openers[2]), 8, "somebody came");
+        drop((first, openers));
+        let wide = admit(ADA);
+        assert_eq!(seats(&wide), 0);
+        assert!(wide.open(200).is_ok(), "one match may be opened, however narrow the limit");
     }
 
     #[test]

@@ -17,6 +17,7 @@ mod ops;
 pub mod peer;
 pub mod play;
 pub mod quickplay;
+mod reads;
 mod request;
 mod results;
 pub mod serve;
@@ -43,6 +44,7 @@ use fleet_key::FleetKey;
 use limits::{Joins, Limits};
 use play::Origin;
 use quickplay::Quickplay;
+use reads::Reads;
 use results::StoreResults;
 
 /// Body of a request at most; the longest honest one has a few hundred bytes.
@@ -111,14 +113,17 @@ pub fn routes(api: Arc<Api>) -> Router {
     let internal = Router::new()
         .route("/internal/v1/results", post(results::post_results))
         .layer(DefaultBodyLimit::max(RESULTS_BYTES_MAX));
-    Router::new()
-        .route("/", get(FRONT_PAGE))
-        .route("/v1/play", get(play::get_play))
-        .route("/v1/quickplay", post(quickplay::post_quickplay))
+    let reads = Router::new()
         .route("/v1/matches", get(matches::list_matches))
         .route("/v1/matches/{id}", get(matches::get_match))
         .route("/v1/matches/{id}/replay", get(matches::get_replay))
         .route("/v1/matches/running", get(watch::list_running))
+        .route_layer(from_fn_with_state(Arc::clone(&api), reads::limit));
+    Router::new()
+        .route("/", get(FRONT_PAGE))
+        .route("/v1/play", get(play::get_play))
+        .route("/v1/quickplay", post(quickplay::post_quickplay))
+        .merge(reads)
         .route("/v1/matches/{id}/watch", post(watch::post_watch))
         .route("/v1/matches/{id}/tickets", post(quickplay::post_ticket))
         .route("/v1/rules/{hash}", get(matches::get_rules))
@@ -158,6 +163,7 @@ pub struct Api {
     parts: Parts,
     joins: Joins,
     quickplay: Quickplay,
+    reads: Reads,
     results: StoreResults,
     fingerprint: String,
     draining: AtomicBool,
@@ -169,6 +175,7 @@ impl Api {
         Arc::new(Api {
             joins: Joins::new(parts.limits.clone(), Instant::now()),
             quickplay: Quickplay::new(Arc::clone(&parts.hosts), parts.spectate_delay),
+            reads: Reads::new(parts.limits.load_test, Instant::now()),
             results: StoreResults::new(parts.store.clone(), Arc::clone(&parts.metrics)),
             fingerprint: astro_shared::api::hex(astro_shared::wire::fingerprint()),
             draining: AtomicBool::new(false),

@@ -38,6 +38,10 @@ pub(super) async fn readyz(State(api): State<Arc<Api>>) -> Result<&'static str, 
     if !api.parts.metrics.spool_healthy() {
         return Err(ApiError::NotReady("the spool cannot write"));
     }
+    let shards = api.parts.hosts.shards().await.map_err(ApiError::Host)?;
+    if shards.iter().all(|shard| shard.stuck) {
+        return Err(ApiError::NotReady("no shard ticks"));
+    }
     match timeout(PING_WITHIN, api.parts.store.ping()).await {
         Ok(answered) => answered.map(|()| "ready\n").map_err(ApiError::Store),
         Err(_) => Err(ApiError::NotReady("the store does not answer")),
@@ -46,6 +50,10 @@ pub(super) async fn readyz(State(api): State<Arc<Api>>) -> Result<&'static str, 
 
 /// `GET /metrics`
 pub(super) async fn metrics(State(api): State<Arc<Api>>) -> impl IntoResponse {
+    // The store remembers what a restart forgets. One that does not answer leaves the last count standing.
+    if let Ok(Ok(count)) = timeout(PING_WITHIN, api.parts.store.conflicts()).await {
+        api.parts.metrics.set_results_conflicting(count);
+    }
     ([(header::CONTENT_TYPE, CONTENT_TYPE)], api.parts.metrics.render())
 }
 

@@ -28,7 +28,7 @@ use tokio::time::{sleep, timeout};
 use super::Api;
 use super::error::{ApiError, Checked};
 use super::peer::{Network, Peer};
-use crate::transport::websocket::{Connection, Offered, Visitor};
+use crate::transport::websocket::{Connection, Dismissed, Offered, Visitor};
 
 /// Buffer that a socket is read into; a frame of inputs has some sixty bytes.
 const READ_BUFFER_BYTES: usize = 2 * 1024;
@@ -129,17 +129,21 @@ async fn play(socket: WebSocket, mut visitor: Visitor) {
     let mut socket = Socket { sink, stream };
     let hello = tokio::select! {
         hello = timeout(HELLO_WITHIN, socket.hello()) => hello.unwrap_or(Err(CLOSE_NO_HELLO)),
-        code = visitor.stopped() => Err(code),
+        dismissed = visitor.dismissed() => {
+            // It counts no more, so it must not linger.
+            let within = if dismissed == Dismissed::Evicted { Duration::ZERO } else { CLOSE_WITHIN };
+            return socket.close(dismissed.code(), None, within).await;
+        }
     };
     let gate = visitor.gate().clone();
     let admitted = hello.and_then(|hello| gate.admit(&mut visitor, &hello, Instant::now()));
     match admitted {
         // Until it is gone, it counts as one that waits.
-        Err(code) => socket.close(code, None).await,
+        Err(code) => socket.close(code, None, CLOSE_WITHIN).await,
         Ok(mut connection) => {
             drop(visitor);
             if let Some(code) = socket.carry(&mut connection).await {
-                socket.close(code, connection.take(Instant::now())).await;
+                socket.close(code, connection.take(Instant::now()), CLOSE_WITHIN).await;
             }
         }
     }
@@ -201,8 +205,8 @@ impl Socket {
         }
     }
 
-    /// Says why, as far as the other end will listen.
-    async fn close(mut self, code: u16, last: Option<Vec<u8>>) {
+    /// Says why, as far as the other end will listen for so long.
+    async fn close(mut self, code: u16, last: Option<Vec<u8>>, within: Duration) {
         let farewell = async {
             if let Some(frame) = last {
                 self.sink.send(Message::Binary(frame.into())).await?;
@@ -214,7 +218,7 @@ impl Socket {
             Ok::<(), axum::Error>(())
         };
         // Whether it failed or took too long: the other end is gone.
-        let _ = timeout(CLOSE_WITHIN, farewell).await;
+        let _ = timeout(within, farewell).await;
     }
 }
 

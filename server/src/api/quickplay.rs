@@ -7,7 +7,7 @@
 //! Start reading at [`Quickplay::join`].
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use astro_shared::api::{GROUP_CHARS_MAX, QuickplayRequest, TicketAnswer, TicketRequest, check_name, hex};
@@ -25,7 +25,7 @@ use uuid::Uuid;
 
 use super::Api;
 use super::error::{ApiError, Checked, CheckedBody};
-use super::limits::Pass;
+use super::limits::{IdleSeats, Pass, Refusal};
 use crate::assets::DEFAULT_RULES;
 use crate::hosts::{Claim, Hold, HostError, Hosts, MatchOrder, SeatSecret, Ticket};
 
@@ -57,14 +57,36 @@ struct Open {
     match_id: MatchId,
     opened: Instant,
     seats_free: u8,
+    /// As counted against whoever opened it, while nobody has come.
+    idle: Weak<IdleSeats>,
+    allocated: Arc<Allocation>,
+}
+
+/// The opening of a match.
+#[derive(Debug)]
+struct Allocation {
     /// Set by the first who needs it; everybody else waits for the same answer.
-    allocated: Arc<OnceCell<Result<(), HostError>>>,
+    answer: OnceCell<Result<(), HostError>>,
+    /// Goes with the order.
+    unclaimed: Mutex<Hold>,
+}
+
+/// Why somebody gets no seat.
+enum Unseated {
+    Refused(Refusal),
+    Host(HostError),
+}
+
+impl From<HostError> for Unseated {
+    fn from(error: HostError) -> Self {
+        Unseated::Host(error)
+    }
 }
 
 /// A seat counted as taken in a match of the list.
 struct Place {
     match_id: MatchId,
-    allocated: Arc<OnceCell<Result<(), HostError>>>,
+    allocated: Arc<Allocation>,
 }
 
 /// The open matches of this process.
@@ -89,12 +111,12 @@ impl Quickplay {
         ruleset: &Arc<Ruleset>,
         wish: Wish,
         name: &str,
-        hold: &Hold,
+        pass: &Pass,
         now: Instant,
-    ) -> Result<(MatchId, Ticket), HostError> {
+    ) -> Result<(MatchId, Ticket), Unseated> {
         for attempt in 0..=STALE_MAX {
-            let place = self.take_place(&wish, now, attempt == STALE_MAX);
-            match self.claim(&place, ruleset, &wish, name, hold).await {
+            let place = self.take_place(&wish, now, attempt == STALE_MAX, pass).map_err(Unseated::Refused)?;
+            match self.claim(&place, ruleset, &wish, name, &pass.hold).await {
                 Ok(ticket) => {
                     if ticket.seats_free == 0 {
                         self.unlist(&wish, place.match_id);
@@ -104,37 +126,42 @@ impl Quickplay {
                 Err(HostError::NoFreeSeat | HostError::NoSuchMatch) => self.unlist(&wish, place.match_id),
                 Err(error) => {
                     self.unlist(&wish, place.match_id);
-                    return Err(error);
+                    return Err(error.into());
                 }
             }
         }
         // Even a match of our own was full at once: others were sent there, so there is more to do than room.
-        Err(HostError::Full)
+        Err(HostError::Full.into())
     }
 
     /// Counts a seat as taken: in the oldest match of the list, or as the first one of a new match.
-    fn take_place(&self, wish: &Wish, now: Instant, new: bool) -> Place {
+    fn take_place(&self, wish: &Wish, now: Instant, new: bool, pass: &Pass) -> Result<Place, Refusal> {
         let mut open = self.lock();
         if let Some(list) = open.get_mut(wish) {
             list.retain(|open| open.takes_players(now));
             if let (Some(oldest), false) = (list.front_mut(), new) {
+                pass.join(oldest.idle.upgrade().as_deref())?;
                 let place = Place { match_id: oldest.match_id, allocated: Arc::clone(&oldest.allocated) };
                 oldest.seats_free -= 1;
                 list.retain(|open| open.seats_free > 0);
                 drop_if_empty(&mut open, wish);
-                return place;
+                return Ok(place);
             }
         }
         if open.len() >= SWEEP_ABOVE {
             open.retain(|_, list| list.iter().any(|open| open.takes_players(now)));
         }
-        let place = Place { match_id: MatchId(Uuid::now_v7().as_u128()), allocated: Arc::default() };
+        let idle = pass.open(wish.seats)?;
+        let unclaimed = idle.clone().map_or_else(Hold::default, Hold::new);
+        let allocated = Arc::new(Allocation { answer: OnceCell::new(), unclaimed: Mutex::new(unclaimed) });
+        let place = Place { match_id: MatchId(Uuid::now_v7().as_u128()), allocated };
         if open.len() < WISHES_MAX || open.contains_key(wish) {
             let (match_id, allocated) = (place.match_id, Arc::clone(&place.allocated));
-            let fresh = Open { match_id, opened: now, seats_free: wish.seats - 1, allocated };
+            let idle = idle.as_ref().map_or_else(Weak::new, Arc::downgrade);
+            let fresh = Open { match_id, opened: now, seats_free: wish.seats - 1, idle, allocated };
             open.entry(wish.clone()).or_default().push_back(fresh);
         }
-        place
+        Ok(place)
     }
 
     /// Has the match opened when it is not yet, then asks for a ticket.
@@ -146,21 +173,23 @@ impl Quickplay {
         name: &str,
         hold: &Hold,
     ) -> Result<Ticket, HostError> {
-        place.allocated.get_or_init(|| self.allocate(place.match_id, ruleset, wish)).await.to_owned()?;
+        place.allocated.answer.get_or_init(|| self.allocate(place, ruleset, wish)).await.to_owned()?;
         self.hosts.ticket(place.match_id, Claim::Join { name: name.into() }, hold.clone()).await
     }
 
-    async fn allocate(&self, match_id: MatchId, ruleset: &Arc<Ruleset>, wish: &Wish) -> Result<(), HostError> {
+    async fn allocate(&self, place: &Place, ruleset: &Arc<Ruleset>, wish: &Wish) -> Result<(), HostError> {
+        let unclaimed = std::mem::take(&mut *place.allocated.unclaimed.lock().unwrap_or_else(PoisonError::into_inner));
         // Who plays with friends may show friends what happens while it happens, and is not shown to strangers.
         let private = wish.group.is_some();
         let order = MatchOrder {
-            match_id,
+            match_id: place.match_id,
             seats: wish.seats,
             ruleset: Arc::clone(ruleset),
             fill_after: FILL_AFTER,
             demo: false,
             spectate_delay: if private { Duration::ZERO } else { self.spectate_delay },
             listed: !private,
+            unclaimed,
         };
         self.hosts.allocate(order).await
     }
@@ -217,11 +246,15 @@ pub(super) async fn post_quickplay(
     // A task of its own: a player who hangs up must not leave a match half opened.
     let in_flight = api.begin_join()?;
     let join = async move {
-        let joined = service.quickplay.join(&ruleset, wish, &request.name, &pass.hold, now).await;
+        let joined = service.quickplay.join(&ruleset, wish, &request.name, &pass, now).await;
         drop(in_flight);
         joined
     };
-    let (match_id, ticket) = tokio::spawn(join).await.map_err(|_| ApiError::Internal)??;
+    let joined = tokio::spawn(join).await.map_err(|_| ApiError::Internal)?;
+    let (match_id, ticket) = joined.map_err(|unseated| match unseated {
+        Unseated::Refused(refusal) => api.refused(refusal),
+        Unseated::Host(error) => error.into(),
+    })?;
     Ok(Json(api.ticket_answer(match_id, (seats, rules_hash), &ticket)))
 }
 

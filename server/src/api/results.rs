@@ -49,7 +49,6 @@ impl StoreResults {
             records.iter().for_each(match_stored);
         }
         if let Err(StoreError::Conflict(matches)) = &taken {
-            self.metrics.results_conflicting(conflicts);
             let matches: Vec<String> = matches.iter().map(ToString::to_string).collect();
             error!(matches = matches.join(" "), "ALARM: results contradict what is stored; see table match_conflicts");
         }

@@ -37,6 +37,8 @@ struct Counting {
     /// Tickets to refuse although a seat is free: the match has begun.
     begun: AtomicUsize,
     drained: AtomicBool,
+    /// Whether its only shard is.
+    stuck: AtomicBool,
     /// Of tickets nobody has used yet.
     holds: Mutex<Vec<Hold>>,
     /// Of all matches; there is room for two.
@@ -123,8 +125,15 @@ impl Hosts for Counting {
     fn shards(&self) -> Answer<'_, Vec<ShardReport>, HostError> {
         let players = self.taken().iter().map(|taken| usize::from(*taken)).sum();
         let matches = MatchesByState { playing: self.taken().len() as u32, ..MatchesByState::default() };
-        let shard =
-            ShardReport { shard: 0, stuck: false, matches, seats: 4, players, links: players, tick_mean_us: 250 };
+        let shard = ShardReport {
+            shard: 0,
+            stuck: self.stuck.load(Ordering::Relaxed),
+            matches,
+            seats: 4,
+            players,
+            links: players,
+            tick_mean_us: 250,
+        };
         Box::pin(std::future::ready(Ok(vec![shard])))
     }
 
@@ -167,7 +176,7 @@ impl Stage {
         let metrics = Arc::new(Metrics::new());
         let spool_healthy = Arc::new(AtomicBool::new(true));
         let probe = Arc::clone(&spool_healthy);
-        metrics.watch_spool(move || SpoolState { healthy: probe.load(Ordering::Relaxed), depth: 0 });
+        metrics.watch_spool(move || SpoolState { healthy: probe.load(Ordering::Relaxed), depth: 0, lost: 0 });
         let api = Api::new(Parts {
             hosts: Arc::clone(&hosts) as Arc<dyn Hosts>,
             store: Store::open(&folder.0).await.unwrap(),
@@ -300,12 +309,13 @@ fn no_room_says_when_to_ask_again() {
         for _ in 0..4 {
             stage.quickplay(ada()).await.unwrap();
         }
-        let request = Request::post("/v1/quickplay").header(header::CONTENT_TYPE, "application/json");
-        let (status, headers, body) = stage.send(request.body(ada().to_string().into()).unwrap()).await;
-        assert_eq!(refusal(status, &body), refused(503, "full"));
-        assert_eq!(headers[header::RETRY_AFTER], "2");
-        stage.api.drain();
-        assert_eq!(stage.quickplay(ada()).await, Err(refused(503, "draining")));
+        for code in ["full", "draining"] {
+            let request = Request::post("/v1/quickplay").header(header::CONTENT_TYPE, "application/json");
+            let (status, headers, body) = stage.send(request.body(ada().to_string().into()).unwrap()).await;
+            assert_eq!(refusal(status, &body), refused(503, code));
+            assert_eq!(headers[header::RETRY_AFTER], "2", "{code}");
+            stage.api.drain();
+        }
         assert_eq!(stage.api.quickplay.open_matches(), 0);
     });
 }
@@ -436,8 +446,8 @@ fn results_arrive_once_and_only_with_the_fleet_key() {
         let mut forged = record(1);
         forged.rounds = 9;
         assert_eq!(stage.deliver("the-key", encode_batch(&[forged, record(3)])).await, Err(refused(409, "conflict")));
-        let page = stage.api.parts.metrics.render();
-        assert!(page.contains("astro_results_stored_total 5") && page.contains("astro_results_conflicting_total 1"));
+        let page = stage.page_of_metrics().await;
+        assert!(page.contains("astro_results_stored_total 5\n") && page.contains("astro_results_conflicting 1\n"));
         let odd = vec![0; 2 * BODY_BYTES_MAX];
         assert_eq!(stage.deliver("the-key", odd).await, Err(refused(400, "invalid_records")));
         let big = vec![0; RESULTS_BYTES_MAX + 1];

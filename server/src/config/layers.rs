@@ -6,6 +6,7 @@
 //! Start reading at [`Layers`]; the names of a setting are made in [`Setting`].
 
 use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::fs;
 use std::io;
@@ -15,7 +16,7 @@ use std::path::{Path, PathBuf};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::values::{Kind, STARS};
+use super::values::{Kind, Misfit, STARS};
 use super::{SETTINGS, Value};
 
 /// What environment variables of ours begin with.
@@ -122,6 +123,25 @@ pub enum LayerError {
     Toml { path: PathBuf, line: usize, message: String },
     #[error("{place}: cannot read the secret in {path}: {source}")]
     SecretFile { place: Source, path: PathBuf, source: io::Error },
+    #[error("environment: {0} is not UTF-8")]
+    NotText(String),
+    /// Nothing that the settings could mend: another try may well succeed.
+    #[error("{place}: {name}: cannot look up {host:?}: {source}")]
+    Lookup { place: Source, name: &'static str, host: String, source: io::Error },
+}
+
+/// The variables of this process as text.
+///
+/// # Errors
+/// When one of ours is none; others do not matter.
+pub fn as_text(variables: impl IntoIterator<Item = (OsString, OsString)>) -> Result<Vec<(String, String)>, LayerError> {
+    let ours = |name: &OsStr| name.as_encoded_bytes().starts_with(PREFIX.as_bytes());
+    let text = |(name, value): (OsString, OsString)| match (name.to_str(), value.to_str()) {
+        (Some(name), Some(value)) => Some(Ok((name.to_owned(), value.to_owned()))),
+        _ if ours(&name) => Some(Err(LayerError::NotText(name.to_string_lossy().into_owned()))),
+        _ => None,
+    };
+    variables.into_iter().filter_map(text).collect()
 }
 
 fn did_you_mean(nearest: &Option<String>) -> String {
@@ -190,7 +210,7 @@ impl Layers {
     /// When one that begins with `ASTRO_` belongs to no setting.
     pub fn environment(&mut self, variables: impl IntoIterator<Item = (String, String)>) -> Result<(), LayerError> {
         for (name, text) in variables {
-            if !name.starts_with(PREFIX) || name == FILE_VARIABLE || is_foreign(&name) {
+            if !name.starts_with(PREFIX) || name == FILE_VARIABLE || is_foreign(&name, &text) {
                 continue;
             }
             let Some((setting, way)) = named(&name, Setting::variable) else {
@@ -224,19 +244,13 @@ impl Layers {
             return Err(unknown("program".into(), name, Setting::key));
         };
         let text = given.resolve()?;
-        let expected = match &setting.range {
+        let parsed = match &setting.range {
             Some(range) if !text.is_empty() && !text.parse().is_ok_and(|number| range.contains(&number)) => {
-                Err(format!("a whole number from {} to {}", range.start(), range.end()))
+                Err(format!("a whole number from {} to {}", range.start(), range.end()).into())
             }
             _ => T::parse(&text),
         };
-        expected.map_err(|expected| LayerError::Wrong {
-            place: given.source.clone(),
-            name: setting.name,
-            expected,
-            found: if setting.secret { STARS.into() } else { format!("{:?}", given.text) },
-            names: setting.names(),
-        })
+        parsed.map_err(|misfit| given.wrong(setting, misfit))
     }
 
     /// Where the value of a setting comes from.
@@ -251,6 +265,17 @@ impl Layers {
 }
 
 impl Given {
+    fn wrong(&self, setting: &Setting, misfit: Misfit) -> LayerError {
+        let (place, name) = (self.source.clone(), setting.name);
+        match misfit {
+            Misfit::Unknown { host, source } => LayerError::Lookup { place, name, host, source },
+            Misfit::Expected(expected) => {
+                let found = if setting.secret { STARS.into() } else { format!("{:?}", self.text) };
+                LayerError::Wrong { place, name, expected, found, names: setting.names() }
+            }
+        }
+    }
+
     /// The text of the value, read from its file when it is a secret that has one.
     fn resolve(&self) -> Result<String, LayerError> {
         if self.way == Way::Value {
@@ -305,10 +330,10 @@ fn unknown(place: String, name: &str, name_of: impl Fn(&Setting, Way) -> String)
 }
 
 /// Whether a variable that begins like ours is somebody else's: the build's and the tests', or what Kubernetes gives
-/// every container for a service called `astro` or `astro-something`.
-pub(super) fn is_foreign(name: &str) -> bool {
+/// every container for a service called `astro` or `astro-something`. `ASTRO_HTTP_PORT=80` is neither, but a slip.
+pub(super) fn is_foreign(name: &str, text: &str) -> bool {
     let of_service = name.ends_with("_SERVICE_HOST")
-        || name.ends_with("_PORT")
+        || (name.ends_with("_PORT") && text.contains("://"))
         || name.contains("_SERVICE_PORT")
         || (name.contains("_PORT_") && (name.contains("_TCP") || name.contains("_UDP")));
     of_service || NOT_OURS.iter().any(|other| name == *other || (other.ends_with('_') && name.starts_with(other)))

@@ -27,7 +27,7 @@ use crate::transport::websocket::{SnapshotQueue, SocketLimits};
 pub use command::{ArenaCommand, Arguments, Flags, ReplayCommand, Subcommands};
 pub use folder::{DataFolder, FolderError};
 use layers::Setting;
-pub use layers::{LayerError, Layers};
+pub use layers::{LayerError, Layers, as_text};
 use values::Value;
 pub use values::{Listen, PublicHost, PublicUrl, Secret};
 

@@ -1,6 +1,8 @@
 //! Settings from every side: which layer wins, what is refused and how it is said, what is never shown.
 
+use std::ffi::{OsStr, OsString};
 use std::fs;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
 
 use clap::Parser;
@@ -10,6 +12,7 @@ use super::production::SAMPLE_SECRET;
 use super::values::{Kind, STARS};
 use super::*;
 use crate::store::tests::Folder;
+use crate::telemetry::{Traces, log_filter};
 
 /// What somebody starts the server with. `{folder}` in a text is a folder that exists.
 #[derive(Default)]
@@ -176,11 +179,57 @@ fn names_that_no_setting_has_are_refused_with_the_nearest_that_one_has() {
 
 #[test]
 fn variables_of_others_that_look_like_ours_are_passed_over() {
-    for name in ["ASTRO_SERVER", "ASTRO_TEST_POSTGRES", "ASTRO_SERVICE_HOST", "ASTRO_PARTY_PORT_80_TCP_ADDR", "OTHER"] {
-        assert!(Start::variable(name, "tcp://10.0.0.1:80").load().is_ok(), "{name}");
+    for (name, text) in [
+        ("ASTRO_SERVER", "/bin/astro-server"),
+        ("ASTRO_TEST_POSTGRES", "postgres://"),
+        ("ASTRO_SERVICE_HOST", "10.0.0.1"),
+        ("ASTRO_PORT", "tcp://10.0.0.1:80"),
+        ("ASTRO_PARTY_PORT", "udp://10.0.0.1:80"),
+        ("ASTRO_PARTY_PORT_80_TCP_PORT", "80"),
+        ("ASTRO_PARTY_PORT_80_UDP_ADDR", "10.0.0.1"),
+        ("OTHER", "x"),
+    ] {
+        assert!(Start::variable(name, text).load().is_ok(), "{name}");
     }
     for setting in SETTINGS {
-        assert!(setting.ways().iter().all(|way| !is_foreign(&setting.variable(*way))), "{}", setting.name);
+        assert!(setting.ways().iter().all(|way| !is_foreign(&setting.variable(*way), "tcp://x")), "{}", setting.name);
+    }
+}
+
+/// Broken by taking for somebody else's what an operator meant as a setting: he would never learn why it has no effect.
+#[test]
+fn a_port_alone_is_a_slip_and_not_somebody_elses_variable() {
+    for name in ["ASTRO_HTTP_PORT", "ASTRO_UDP_PORT", "ASTRO_OPS_PORT"] {
+        let error = Start::variable(name, "8080").load().err().expect(name);
+        assert!(error.contains(&format!("there is no setting {name}")), "{error}");
+    }
+}
+
+#[test]
+fn variables_of_ours_must_be_text_and_others_need_not() {
+    let odd = || OsStr::from_bytes(b"\xff").to_owned();
+    let pair = |name: &str| (OsString::from(name), odd());
+    let kept = as_text([pair("OTHER"), ("ASTRO_DEMO".into(), "1".into())]).unwrap();
+    assert_eq!(kept, [("ASTRO_DEMO".to_owned(), "1".to_owned())]);
+    let error = as_text([pair("ASTRO_FLEET_KEY")]).unwrap_err().to_string();
+    assert_eq!(error, "environment: ASTRO_FLEET_KEY is not UTF-8");
+    let name = OsStr::from_bytes(b"ASTRO_\xff").to_owned();
+    assert!(as_text([(name, "x".into())]).unwrap_err().to_string().contains("ASTRO_\u{fffd}"));
+}
+
+/// Broken by giving up for good because a name service was not up yet.
+#[test]
+fn a_name_that_nobody_knows_is_no_wrong_setting() {
+    // With an empty part in it no name service is asked.
+    for words in [["--public-udp", "no..host"], ["--udp", "no..host:9000"], ["--ops", "no..host:9090"]] {
+        let arguments = Arguments::try_parse_from(["astro-server"].into_iter().chain(words)).unwrap();
+        let error = load(None, [], arguments.flags).err().expect(words[1]);
+        assert!(matches!(&error, LayerError::Lookup { host, .. } if host == "no..host"), "{words:?}: {error}");
+    }
+    for words in [["--public-udp", "1.2.3.4:9000"], ["--udp", "9000"], ["--udp", "host:many"], ["--http", "a b:80"]] {
+        let arguments = Arguments::try_parse_from(["astro-server"].into_iter().chain(words)).unwrap();
+        let error = load(None, [], arguments.flags).err().expect(words[1]);
+        assert!(matches!(&error, LayerError::Wrong { .. }), "{words:?}: {error}");
     }
 }
 
@@ -364,7 +413,10 @@ fn env_example() -> String {
          # `astro-server --print-config` shows what is in force and where it came from.\n\
          # The same settings can stand in a TOML file (lower case, without ASTRO_) or be given as flags.\n\n\
          # TOML file with settings. Unless given, ./astro.toml is read when it is there.\nASTRO_CONFIG=\n\n\
-         # Log filter, for instance: info,astro_server=debug\nRUST_LOG=\n",
+         # Log filter, for instance: info,astro_server=debug\nRUST_LOG=\n\n\
+         # Where traces go, for instance: http://127.0.0.1:4318. Without it there are none.\nOTEL_EXPORTER_OTLP_ENDPOINT=\n\n\
+         # What the server is called there. Unless given, astro-server.\nOTEL_SERVICE_NAME=\n\n\
+         # none, or true: no traces although there is an endpoint.\nOTEL_TRACES_EXPORTER=\nOTEL_SDK_DISABLED=\n",
     );
     for setting in SETTINGS {
         page += &format!("\n# {}\n", setting.help.trim());
@@ -391,7 +443,13 @@ fn the_example_of_an_env_file_lists_every_setting() {
     // It can be used as it stands.
     let lines = env_example().lines().filter(|line| !line.starts_with('#')).collect::<Vec<_>>().join("\n");
     let variables = lines.lines().filter_map(|line| line.split_once('=')).map(|(n, v)| (n.to_owned(), v.to_owned()));
-    let loaded = Start { variables: variables.collect(), ..Start::default() }.load().unwrap();
+    let variables: Vec<(String, String)> = variables.collect();
+    let text = |name: &str| variables.iter().find(|(known, _)| known == name).map(|(_, text)| text.clone());
+    assert_eq!(log_filter(text("RUST_LOG").as_deref()).0.to_string(), log_filter(None).0.to_string());
+    assert!(text("OTEL_SERVICE_NAME").is_some() && Traces::from_environment(text).unwrap().is_none());
+    let others = variables.iter().filter(|(name, _)| !name.starts_with("ASTRO_") && !name.starts_with("OTEL_"));
+    assert_eq!(others.count(), 1, "whoever reads a further one must be asked here, too");
+    let loaded = Start { variables: variables.clone(), ..Start::default() }.load().unwrap();
     assert_eq!(loaded.config, Start::default().load().unwrap().config);
 }
 

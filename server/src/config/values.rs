@@ -6,6 +6,7 @@
 //! Start reading at [`Value`]; a new kind of value is one `impl`.
 
 use std::fmt;
+use std::io;
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
 
@@ -27,6 +28,29 @@ pub enum Kind {
     List,
 }
 
+/// Why a text is no value.
+#[derive(Debug)]
+pub enum Misfit {
+    /// What was expected, as the rest of a sentence.
+    Expected(String),
+    /// A name of a host that nobody knows, now.
+    Unknown { host: String, source: io::Error },
+}
+
+impl<T: Into<String>> From<T> for Misfit {
+    fn from(expected: T) -> Misfit {
+        Misfit::Expected(expected.into())
+    }
+}
+
+/// The misfit of a look-up that failed; `None` when no name service has been asked, because this can be no host's name.
+fn unknown(host: &str, source: io::Error) -> Option<Misfit> {
+    let is_name = host.contains(|c: char| c.is_ascii_alphabetic())
+        && host.chars().all(|c| c.is_ascii_alphanumeric() || "-._".contains(c))
+        && source.kind() != io::ErrorKind::InvalidInput;
+    is_name.then(|| Misfit::Unknown { host: host.into(), source })
+}
+
 /// A type that a setting can have.
 pub trait Value: Sized {
     const KIND: Kind = Kind::Text;
@@ -34,8 +58,8 @@ pub trait Value: Sized {
     const SECRET: bool = false;
 
     /// # Errors
-    /// What was expected, as the rest of a sentence.
-    fn parse(text: &str) -> Result<Self, String>;
+    /// What was expected, or which name nobody knows.
+    fn parse(text: &str) -> Result<Self, Misfit>;
 
     /// What [`Value::parse`] makes the same value of.
     fn text(&self) -> String;
@@ -46,8 +70,8 @@ macro_rules! number {
         impl Value for $kind {
             const KIND: Kind = Kind::Number;
 
-            fn parse(text: &str) -> Result<Self, String> {
-                text.parse().map_err(|_| format!("a whole number from 0 to {}", <$kind>::MAX))
+            fn parse(text: &str) -> Result<Self, Misfit> {
+                text.parse().map_err(|_| format!("a whole number from 0 to {}", <$kind>::MAX).into())
             }
 
             fn text(&self) -> String {
@@ -61,7 +85,7 @@ number!(u32, u64, usize);
 impl Value for bool {
     const KIND: Kind = Kind::Switch;
 
-    fn parse(text: &str) -> Result<bool, String> {
+    fn parse(text: &str) -> Result<bool, Misfit> {
         match text {
             "true" | "1" | "yes" | "on" => Ok(true),
             "false" | "0" | "no" | "off" => Ok(false),
@@ -75,7 +99,7 @@ impl Value for bool {
 }
 
 impl Value for PathBuf {
-    fn parse(text: &str) -> Result<PathBuf, String> {
+    fn parse(text: &str) -> Result<PathBuf, Misfit> {
         if text.is_empty() { Err("a path".into()) } else { Ok(text.into()) }
     }
 
@@ -86,9 +110,11 @@ impl Value for PathBuf {
 
 /// An address with a port; host names are looked up.
 impl Value for SocketAddr {
-    fn parse(text: &str) -> Result<SocketAddr, String> {
-        let found = text.to_socket_addrs().ok().and_then(|mut found| found.next());
-        found.ok_or_else(|| "ADDR:PORT, such as 127.0.0.1:8080".into())
+    fn parse(text: &str) -> Result<SocketAddr, Misfit> {
+        let wrong = || Misfit::from("ADDR:PORT, such as 127.0.0.1:8080");
+        let (host, _) = text.rsplit_once(':').ok_or_else(wrong)?;
+        let mut found = text.to_socket_addrs().map_err(|error| unknown(host, error).unwrap_or_else(wrong))?;
+        found.next().ok_or_else(wrong)
     }
 
     fn text(&self) -> String {
@@ -101,12 +127,15 @@ impl Value for SocketAddr {
 pub struct Listen(pub Option<SocketAddr>);
 
 impl Value for Listen {
-    fn parse(text: &str) -> Result<Listen, String> {
+    fn parse(text: &str) -> Result<Listen, Misfit> {
         if text == "off" {
             return Ok(Listen(None));
         }
-        let address = SocketAddr::parse(text).map_err(|_| "ADDR:PORT, such as 127.0.0.1:9090, or off")?;
-        Ok(Listen(Some(address)))
+        let wrong = |misfit| match misfit {
+            Misfit::Expected(_) => "ADDR:PORT, such as 127.0.0.1:9090, or off".into(),
+            unknown => unknown,
+        };
+        Ok(Listen(Some(SocketAddr::parse(text).map_err(wrong)?)))
     }
 
     fn text(&self) -> String {
@@ -119,7 +148,7 @@ impl<T: Value> Value for Option<T> {
     const KIND: Kind = T::KIND;
     const SECRET: bool = T::SECRET;
 
-    fn parse(text: &str) -> Result<Option<T>, String> {
+    fn parse(text: &str) -> Result<Option<T>, Misfit> {
         if text.is_empty() { Ok(None) } else { T::parse(text).map(Some) }
     }
 
@@ -132,7 +161,7 @@ impl<T: Value> Value for Option<T> {
 impl<T: Value> Value for Vec<T> {
     const KIND: Kind = Kind::List;
 
-    fn parse(text: &str) -> Result<Vec<T>, String> {
+    fn parse(text: &str) -> Result<Vec<T>, Misfit> {
         text.split(',').map(str::trim).filter(|item| !item.is_empty()).map(T::parse).collect()
     }
 
@@ -142,7 +171,7 @@ impl<T: Value> Value for Vec<T> {
 }
 
 impl Value for TrustedProxy {
-    fn parse(text: &str) -> Result<TrustedProxy, String> {
+    fn parse(text: &str) -> Result<TrustedProxy, Misfit> {
         text.parse().map_err(|_| "an address or a network such as 10.0.0.0/8".into())
     }
 
@@ -152,7 +181,7 @@ impl Value for TrustedProxy {
 }
 
 impl Value for Origin {
-    fn parse(text: &str) -> Result<Origin, String> {
+    fn parse(text: &str) -> Result<Origin, Misfit> {
         text.parse().map_err(|_| "an origin such as https://play.example, or *".into())
     }
 
@@ -162,7 +191,7 @@ impl Value for Origin {
 }
 
 impl Value for SnapshotQueue {
-    fn parse(text: &str) -> Result<SnapshotQueue, String> {
+    fn parse(text: &str) -> Result<SnapshotQueue, Misfit> {
         match text {
             "latest" => Ok(SnapshotQueue::Latest),
             "all" => Ok(SnapshotQueue::All),
@@ -183,11 +212,13 @@ pub struct PublicHost {
 }
 
 impl Value for PublicHost {
-    fn parse(text: &str) -> Result<PublicHost, String> {
-        let found = (text.trim_matches(['[', ']']), 0).to_socket_addrs().ok().into_iter().flatten();
+    fn parse(text: &str) -> Result<PublicHost, Misfit> {
+        let wrong = || Misfit::from("an address or a known host, without a port");
+        let host = text.trim_matches(['[', ']']);
+        let found = (host, 0).to_socket_addrs().map_err(|error| unknown(host, error).unwrap_or_else(wrong))?;
         let addresses: Vec<IpAddr> = found.map(|found| found.ip()).filter(|ip| !ip.is_unspecified()).collect();
         if addresses.is_empty() {
-            return Err("an address or a known host, without a port".into());
+            return Err(wrong());
         }
         Ok(PublicHost { name: text.into(), addresses })
     }
@@ -202,7 +233,7 @@ impl Value for PublicHost {
 pub struct PublicUrl(pub String);
 
 impl Value for PublicUrl {
-    fn parse(text: &str) -> Result<PublicUrl, String> {
+    fn parse(text: &str) -> Result<PublicUrl, Misfit> {
         if !text.starts_with("http://") && !text.starts_with("https://") {
             return Err("a URL that begins with http:// or https://".into());
         }
@@ -234,7 +265,7 @@ impl fmt::Debug for Secret {
 impl Value for Secret {
     const SECRET: bool = true;
 
-    fn parse(text: &str) -> Result<Secret, String> {
+    fn parse(text: &str) -> Result<Secret, Misfit> {
         Ok(Secret(text.into()))
     }
 

@@ -194,6 +194,12 @@ impl Links {
         self.promised.values().filter(wanted).count()
     }
 
+    /// Whether every transport keeps exactly the places of its links and of the tickets nobody has used.
+    fn add_up(&self, transports: &Transports) -> bool {
+        let places = |index| self.promised.len() + self.count_of(index);
+        transports.0.iter().enumerate().all(|(index, transport)| transport.taken() == places(index))
+    }
+
     /// Asks for a link to be closed at the end of this tick, with a reason the client is told.
     pub fn close(&mut self, link: LinkId, reason: CloseReason) {
         self.closing.push((link, reason));
@@ -281,7 +287,12 @@ pub(super) fn receive(
         receiver.transport = index;
         transports.0[index].receive(now.0, &mut |incoming| receiver.take(incoming));
         for link in receiver.unknown.drain(..) {
-            transports.0[index].release(link);
+            // Nothing will come of it over any transport, unless it is connected by another one.
+            if receiver.links.routes.contains_key(&link) {
+                transports.0[index].release(link);
+            } else {
+                transports.release(link);
+            }
         }
         // A ticket is good for one connection over any transport: the others need not keep a place any more.
         for link in receiver.connected.drain(..) {
@@ -363,6 +374,7 @@ impl Receiver<'_, '_, '_> {
         self.links.add(link, route);
         self.connected.push(link);
         greeting.iter().for_each(|message| self.links.tell(self.renet, link, message));
+        self.links.tell_of_shutdown(self.renet, link, self.now);
     }
 
     /// The link takes its seat, and the seat's older link ends; `None` when the seat is not the player's any more.
@@ -389,7 +401,6 @@ impl Receiver<'_, '_, '_> {
             Some(Destination::Watchers(entity)) => self.on_acknowledgement(link, entity, payload),
             None => self.counters.drop_one("no_link"),
         }
-        self.links.tell_of_shutdown(self.renet, link, self.now);
     }
 
     /// A hot datagram that no honest client sends.
@@ -551,4 +562,5 @@ pub(super) fn close_links(
         let expired = links.promised.extract_if(|_, promise| now.0 >= promise.until);
         expired.for_each(|(link, _)| transports.release(link));
     }
+    debug_assert!(links.add_up(&transports), "a transport keeps a place for nobody");
 }

@@ -28,6 +28,7 @@ use tokio::sync::oneshot;
 use super::capsule::BlackBox;
 use super::crew::{CLAIM_TTL, Crew, Occupant, Presence};
 use super::link::{Destination, Links, Promise};
+use super::placement::MatchPlace;
 use super::record::{Recording, hand_over_void, result_message};
 use super::replicate::EventRing;
 use super::report;
@@ -40,10 +41,13 @@ use crate::transport::LinkId;
 
 /// Matches of one shard at most.
 pub const MATCHES_MAX: usize = 4096;
-/// A match nobody has claimed a seat of is closed after this long.
+/// A match nobody has claimed a seat of, or that all have left, is closed after this long; one to which nobody came
+/// before the claims were over, at once.
 const UNCLAIMED_TTL: Duration = Duration::from_secs(20);
 /// How long players may look at a finished match before their links are closed.
 pub(super) const AFTERGLOW: Duration = Duration::from_secs(3);
+/// How well pilots fly on a host: a player who has found the keys should win.
+const PILOT_SKILL: Skill = Skill::Regular;
 /// Pause between two demo matches.
 const DEMO_PAUSE: Duration = Duration::from_secs(3);
 
@@ -51,6 +55,7 @@ const DEMO_PAUSE: Duration = Duration::from_secs(3);
 pub enum Command {
     Open {
         order: MatchOrder,
+        place: MatchPlace,
         reply: oneshot::Sender<Result<(), HostError>>,
     },
     Claim {
@@ -121,6 +126,8 @@ pub struct Hosted {
     pub opened: Duration,
     /// When pilots take the free seats; set by the first claim.
     fill_at: Option<Duration>,
+    /// A player has come before the start, whether he stayed or not.
+    came: bool,
     /// Tells the sim to start at its next tick.
     start: bool,
     /// Time of the first countdown.
@@ -142,6 +149,7 @@ impl Hosted {
     fn new(order: MatchOrder, now: Duration, stagger: u32) -> Hosted {
         Hosted {
             fill_at: order.demo.then_some(now),
+            came: false,
             order,
             stage: Stage::Filling,
             opened: now,
@@ -189,17 +197,14 @@ pub struct Matches {
     pub directory: Arc<Directory>,
     pub status: Arc<ShardStatus>,
     pub index: usize,
-    draining: bool,
     opened_ever: u32,
     /// As of this tick's beginning.
     pub counts: MatchCounts,
 }
 
-#[derive(Clone, Copy)]
 struct Running {
     entity: Entity,
-    /// As counted in the status.
-    seats: u8,
+    _place: MatchPlace,
 }
 
 impl Matches {
@@ -209,7 +214,7 @@ impl Matches {
 
     pub fn new(index: usize, directory: Arc<Directory>, status: Arc<ShardStatus>) -> Matches {
         let counts = MatchCounts::default();
-        Matches { by_id: HashMap::new(), directory, status, index, draining: false, opened_ever: 0, counts }
+        Matches { by_id: HashMap::new(), directory, status, index, opened_ever: 0, counts }
     }
 
     pub fn count(&self) -> usize {
@@ -217,17 +222,14 @@ impl Matches {
     }
 
     pub fn is_draining(&self) -> bool {
-        self.draining
+        self.status.is_draining()
     }
 }
 
 impl Drop for Matches {
     /// A shard that dies takes its matches with it; nobody may be sent there any more.
     fn drop(&mut self) {
-        for (match_id, running) in &self.by_id {
-            self.directory.remove(*match_id);
-            self.status.release(running.seats);
-        }
+        self.by_id.keys().for_each(|match_id| self.directory.remove(*match_id));
         self.status.players.store(0, Ordering::Relaxed);
     }
 }
@@ -236,15 +238,9 @@ impl Drop for Matches {
 pub fn handle_command(world: &mut World, command: Command) {
     // A caller that has gone away is no reason to undo anything: seats free themselves, matches close themselves.
     match command {
-        Command::Open { order, reply } => {
-            let seats = order.seats;
-            // Whoever ordered it has stopped waiting: nobody would ever come.
-            let opened = if reply.is_closed() { Err(HostError::Unresponsive) } else { open(world, order) };
-            if opened.is_err() {
-                world.resource::<Matches>().status.release(seats);
-            }
-            let _ = reply.send(opened);
-        }
+        // Whoever ordered it has stopped waiting: nobody would ever come.
+        Command::Open { reply, .. } if reply.is_closed() => {}
+        Command::Open { order, place, reply } => _ = reply.send(open(world, order, place)),
         Command::Claim { match_id, claim, hold, reply } => _ = reply.send(self::claim(world, match_id, claim, hold)),
         Command::Watch { match_id, hold, reply } => _ = reply.send(watch::claim(world, match_id, hold)),
         Command::Void { match_id, reason, reply } => _ = reply.send(void(world, match_id, &reason)),
@@ -256,7 +252,7 @@ pub fn handle_command(world: &mut World, command: Command) {
     }
 }
 
-fn open(world: &mut World, order: MatchOrder) -> Result<(), HostError> {
+fn open(world: &mut World, order: MatchOrder, place: MatchPlace) -> Result<(), HostError> {
     let now = world.resource::<Now>().0;
     // A match that no player could be given a ticket for would only lie about.
     let reachable = world.resource::<Transports>().vacancies().is_some();
@@ -264,7 +260,7 @@ fn open(world: &mut World, order: MatchOrder) -> Result<(), HostError> {
         return Err(HostError::Full);
     }
     let mut matches = world.resource_mut::<Matches>();
-    if matches.draining {
+    if matches.is_draining() {
         return Err(HostError::Draining);
     }
     if matches.by_id.len() >= MATCHES_MAX {
@@ -286,7 +282,7 @@ fn open(world: &mut World, order: MatchOrder) -> Result<(), HostError> {
         entity.insert(Recording(Recorder::new(seats)));
     }
     let mut matches = world.resource_mut::<Matches>();
-    matches.by_id.insert(match_id, Running { entity: key.entity(), seats });
+    matches.by_id.insert(match_id, Running { entity: key.entity(), _place: place });
     matches.directory.insert(match_id, matches.index, card);
     Ok(())
 }
@@ -295,7 +291,7 @@ fn claim(world: &mut World, match_id: MatchId, claim: Claim, hold: Hold) -> Resu
     let now = world.resource::<Now>().0;
     let matches = world.resource::<Matches>();
     let joins = matches!(claim, Claim::Join { .. });
-    if matches.draining && joins {
+    if matches.is_draining() && joins {
         return Err(HostError::Draining);
     }
     let entity = matches.entity(match_id)?;
@@ -339,7 +335,7 @@ fn void(world: &mut World, match_id: MatchId, reason: &str) -> Result<(), HostEr
         return Err(HostError::NoSuchMatch);
     }
     hand_over_void(world, entity, reason);
-    let why = if world.resource::<Matches>().draining { CloseReason::ShuttingDown } else { CloseReason::Voided };
+    let why = if world.resource::<Matches>().is_draining() { CloseReason::ShuttingDown } else { CloseReason::Voided };
     note_void(world, entity, why, reason);
     close(world, entity, why);
     Ok(())
@@ -368,7 +364,7 @@ fn void_all(world: &mut World) {
 }
 
 fn drain(world: &mut World, until: Duration) {
-    world.resource_mut::<Matches>().draining = true;
+    world.resource::<Matches>().status.drain();
     // Nobody waits for those who only watch.
     watch::end_all(world, CloseReason::ShuttingDown);
     let mut query = world.query::<(Entity, &Hosted)>();
@@ -418,12 +414,11 @@ fn close(world: &mut World, entity: Entity, reason: CloseReason) {
     let mut links = world.resource_mut::<Links>();
     linked.into_iter().for_each(|link| links.close(link, reason));
     let Some(hosted) = world.get::<Hosted>(entity) else { return };
-    let (match_id, seats, watchers) = (hosted.order.match_id, hosted.order.seats, hosted.watchers);
+    let (match_id, watchers) = (hosted.order.match_id, hosted.watchers);
     watch::on_match_closed(world, watchers, reason);
     let mut matches = world.resource_mut::<Matches>();
     matches.by_id.remove(&match_id);
     matches.directory.remove(match_id);
-    matches.status.release(seats);
     sim::close(world, MatchKey::from(entity));
 }
 
@@ -459,13 +454,10 @@ pub(super) fn advance(world: &mut World, query: &mut QueryState<(Entity, &mut Ho
             End::Close => close(world, entity, CloseReason::MatchOver),
             End::Reopen(order) => {
                 // Its place is not free in between: somebody else would take it too.
-                let status = world.resource::<Matches>().status.clone();
-                status.reserve(order.seats);
+                let place = MatchPlace::reserve(&world.resource::<Matches>().status, order.seats);
                 close(world, entity, CloseReason::MatchOver);
-                let seats = order.seats;
-                if open(world, order).is_err() {
-                    status.release(seats);
-                }
+                // Refused when the server stops: then it is over for good.
+                let _ = open(world, order, place);
             }
         }
     }
@@ -502,11 +494,17 @@ fn next_stage(hosted: &mut Hosted, crew: &mut Crew, round: &Round, now: Duration
             });
             let nobody = crew.players() == 0 && !hosted.order.demo;
             if nobody {
-                hosted.fill_at = None;
-                return (now.saturating_sub(hosted.opened) >= UNCLAIMED_TTL).then_some(End::Close);
+                // Nobody who had claimed a seat has come: whoever else was on the way is sent to another match.
+                let in_vain = hosted.fill_at.take().is_some() && !hosted.came;
+                let is_old = now.saturating_sub(hosted.opened) >= UNCLAIMED_TTL;
+                return (in_vain || is_old).then_some(End::Close);
             }
             // Tickets that nobody uses start nothing: their seats free themselves, and the match closes.
             let somebody_is_here = crew.seats.iter().any(|seat| seat.link.as_ref().is_some_and(|link| link.ready));
+            if somebody_is_here {
+                hosted.came = true;
+                hosted.order.unclaimed = Hold::default();
+            }
             let in_time = hosted.order.demo || somebody_is_here;
             if everyone_is_here || (in_time && hosted.fill_at.is_some_and(|at| now >= at)) {
                 crew.fill_with_pilots();
@@ -542,9 +540,9 @@ pub(super) fn gather_inputs(now: Res<Now>, mut matches: Query<(&mut Hosted, &mut
             inputs.seats[seat.index()] = match held.next_input(next, now.0) {
                 Some(input) => input,
                 None => {
-                    if pilot::thinks(seat, next) {
+                    if pilot::thinks(seat, PILOT_SKILL, next) {
                         let view = state.view(Audience::Seat(seat));
-                        held.pilot_input = pilot::think(&view, &state.setup.ruleset, seat, Skill::Regular, next);
+                        held.pilot_input = pilot::think(&view, &state.setup.ruleset, seat, PILOT_SKILL, next);
                     }
                     held.pilot_input
                 }

@@ -19,6 +19,7 @@ pub mod spool;
 pub mod watch;
 mod wreck;
 
+use std::collections::VecDeque;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
@@ -42,12 +43,14 @@ use crate::hosts::{
     WatchTicket,
 };
 use crate::telemetry::{MatchState, Metrics, Queue, ShardMetrics};
+use crate::threads::{Joined, joined_until};
 use crate::transport::LinkId;
-use crate::transport::udp::{LINKS_PER_LANE, LaneConfig, UdpTransport};
+use crate::transport::kernel_drops::KernelDrops;
+use crate::transport::udp::{Invitation, Invitations, LINKS_PER_LANE, LaneConfig, UdpTransport};
 use crate::transport::websocket::{Gate, SocketLimits};
 use crew::CLAIM_TTL;
 use matches::{Command, Reservation};
-use placement::{Load, ShardLimits, ShardStatus};
+use placement::{Load, MatchPlace, ShardLimits, ShardStatus};
 use shard::{COMMANDS_MAX, Clock, PERIOD, ShardParts, ShardThread};
 use spool::Spool;
 use watch::WatchLimits;
@@ -56,8 +59,13 @@ use watch::WatchLimits;
 const NETCODE_TIMEOUT_S: i32 = 8;
 /// How long a caller waits for a shard to answer.
 const ANSWER_WITHIN: Duration = Duration::from_secs(2);
+/// How long shards may take to end their last tick; one that is stuck is left behind.
+const STOP_WITHIN: Duration = Duration::from_secs(1);
 /// How long a full command queue is waited for when every shard must be told something.
 const TELL_WITHIN: Duration = Duration::from_secs(1);
+/// How long shards may take to end what a drain has left. They do it in their next tick; one that was paused, or has
+/// another 200 ms of work, needs longer.
+const VOIDED_WITHIN: Duration = Duration::from_secs(2);
 
 /// How a host is set up.
 #[derive(Clone, Debug)]
@@ -103,6 +111,8 @@ struct ShardHandle {
     commands: mpsc::SyncSender<Command>,
     status: Arc<ShardStatus>,
     metrics: ShardMetrics,
+    /// Tells the shard of a connect token before anybody has it.
+    invite: mpsc::Sender<Invitation>,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -154,21 +164,29 @@ impl Host {
         let mut opened = Vec::new();
         for shard in 0..config.shards {
             let lanes = lanes_of(&config, shard, key)?;
-            opened.push(UdpTransport::open(&lanes, clock.now())?);
+            let (invite, invitations) = mpsc::channel();
+            let invitations: Invitations = Arc::new(Mutex::new(invitations));
+            let udp = UdpTransport::open(&lanes, Arc::clone(&invitations), clock.now())?;
+            opened.push(Bound { lanes: rebound(&config, &udp, key), udp, invite, invitations });
         }
-        let udp = opened.iter().flat_map(UdpTransport::bound).collect();
+        let udp = opened.iter().flat_map(|bound| bound.udp.bound()).collect();
+        let sockets = opened
+            .iter()
+            .enumerate()
+            .flat_map(|(shard, bound)| bound.udp.bound().into_iter().map(move |at| (at, shard)));
+        let mut kernel_drops = KernelDrops::of(sockets);
+        metrics.watch_kernel(move || kernel_drops.since_last());
         let stop = Arc::new(AtomicBool::new(false));
         let gate = Gate::new(config.sockets, runtime.clone());
         let links_max = config.lanes_per_shard * LINKS_PER_LANE;
         // A seat beyond what the sockets hold could be reserved and never reached.
         let limits = ShardLimits { seats_per_shard: config.limits.seats_per_shard.min(links_max), ..config.limits };
         let watch = WatchLimits::new(&limits, links_max);
-        let start = |(index, udp): (usize, UdpTransport)| {
-            let lanes = rebound(&config, &udp, key);
+        let start = |(index, bound): (usize, Bound)| {
             let (stop, spool, directory) = (stop.clone(), spool.clone(), directory.clone());
             let (capsules, gate) = (config.capsules.clone(), gate.clone());
             let common = Common { clock, stop, spool, directory, capsules, gate, links_max, watch };
-            start_shard(index, udp, lanes, metrics.shard(index), common)
+            start_shard(index, bound, metrics.shard(index), common)
         };
         let shards = opened.into_iter().enumerate().map(start).collect::<io::Result<Vec<_>>>()?;
         let (placing, draining) = (Mutex::default(), AtomicBool::new(false));
@@ -197,26 +215,29 @@ impl Host {
         shard.is_some_and(|shard| shard.send(Command::Inspect(Box::new(look))).is_ok())
     }
 
-    /// Ends every thread; matches still running are gone.
+    /// Ends every thread; matches still running are gone. Blocks for [`STOP_WITHIN`] at most: a shard that is stuck is
+    /// left behind, and ends with the program.
     pub fn stop(&self) {
         self.gate.stop();
         self.stop.store(true, Ordering::Relaxed);
-        for shard in &self.shards {
+        let deadline = Instant::now() + STOP_WITHIN;
+        for (index, shard) in self.shards.iter().enumerate() {
             let thread = shard.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
-            if thread.is_some_and(|thread| thread.join().is_err()) {
-                tracing::error!("a shard's thread ended by a panic");
+            match thread.map(|thread| joined_until(thread, deadline)) {
+                None | Some(Joined::Ended) => {}
+                Some(Joined::Panicked) => tracing::error!(shard = index, "the shard's thread ended by a panic"),
+                Some(Joined::Running) => tracing::error!(shard = index, "the shard is stuck; it is left behind"),
             }
         }
     }
 
     /// Finds a place for a match and takes it, before the shard knows; `None` when there is none.
-    fn reserve(&self, seats: u8) -> Option<&ShardHandle> {
+    fn reserve(&self, seats: u8) -> Option<(&ShardHandle, MatchPlace)> {
         let _placing = self.placing.lock().unwrap_or_else(PoisonError::into_inner);
         let now = self.clock.now();
         let loads: Vec<Load> = self.shards.iter().map(|shard| shard.status.load(now)).collect();
         let shard = self.shards.get(placement::place(&loads, seats, &self.limits)?)?;
-        shard.status.reserve(seats);
-        Some(shard)
+        Some((shard, MatchPlace::reserve(&shard.status, seats)))
     }
 
     /// Sends a command and waits for its answer.
@@ -245,10 +266,13 @@ impl Host {
             Some(&user_data),
             &self.key,
         );
-        let mut connect_token = Vec::with_capacity(1200);
         // Fails only without an address or for lack of memory; either way the caller may try again.
-        let written = token.ok().and_then(|token| token.write(&mut connect_token).ok());
-        written.ok_or(HostError::Unresponsive)?;
+        let token = token.map_err(|_| HostError::Unresponsive)?;
+        let mut connect_token = Vec::with_capacity(1200);
+        token.write(&mut connect_token).map_err(|_| HostError::Unresponsive)?;
+        let invitation = Invitation { nonce: token.xnonce, until: self.clock.now() + CLAIM_TTL };
+        let invited = self.shards.get(shard).map(|shard| shard.invite.send(invitation));
+        invited.and_then(Result::ok).ok_or(HostError::Unresponsive)?;
         let websocket_ticket = rand::rng().random();
         if !self.gate.register(websocket_ticket, shard, link, Instant::now()) {
             return Err(HostError::Full);
@@ -256,8 +280,9 @@ impl Host {
         Ok(Access { connect_token, udp: address, websocket_ticket })
     }
 
-    fn matches_left(&self) -> bool {
-        self.shards.iter().any(|shard| shard.status.has_matches())
+    fn matches(&self) -> u64 {
+        let now = self.clock.now();
+        self.shards.iter().map(|shard| shard.status.load(now).matches).sum()
     }
 
     /// Sends a command to every shard, waiting for those whose queue is full.
@@ -276,7 +301,7 @@ impl Host {
 
     async fn wait_until_empty(&self, within: Duration) -> bool {
         let deadline = self.clock.now() + within;
-        while self.matches_left() {
+        while self.matches() > 0 {
             if self.clock.now() >= deadline {
                 return false;
             }
@@ -303,11 +328,9 @@ impl Hosts for Host {
             if !self.spool.healthy() && !order.demo {
                 return Err(HostError::Unwritable);
             }
-            let seats = order.seats;
-            let shard = self.reserve(seats).ok_or(HostError::Full)?;
-            // From the queue on the place is the shard's to give back.
+            let (shard, place) = self.reserve(order.seats).ok_or(HostError::Full)?;
             let (reply, answer) = oneshot::channel();
-            shard.send(Command::Open { order, reply }).inspect_err(|_| shard.status.release(seats))?;
+            shard.send(Command::Open { order, place, reply })?;
             answered(answer).await
         })
     }
@@ -339,11 +362,18 @@ impl Hosts for Host {
     fn drain(&self, grace: Duration) -> Answer<'_, (), HostError> {
         Box::pin(async move {
             self.draining.store(true, Ordering::Relaxed);
+            // Before the commands: a shard that panics on the way there comes back empty and stays so.
+            self.shards.iter().for_each(|shard| shard.status.drain());
             let until = self.clock.now() + grace;
             self.tell_all(|| Command::Drain { until }).await;
             if !self.wait_until_empty(grace.max(PERIOD * 6)).await {
                 self.tell_all(|| Command::VoidAll).await;
-                self.wait_until_empty(PERIOD * 12).await;
+                if !self.wait_until_empty(VOIDED_WITHIN).await {
+                    tracing::error!(
+                        matches = self.matches(),
+                        "these matches did not end in time, and may not be stored"
+                    );
+                }
             }
             Ok(())
         })
@@ -398,15 +428,19 @@ struct Common {
     watch: WatchLimits,
 }
 
-fn start_shard(
-    index: usize,
+/// The sockets of a shard that is about to start.
+struct Bound {
     udp: UdpTransport,
+    /// The same again, for the `App` that follows a panic.
     lanes: Vec<LaneConfig>,
-    metrics: ShardMetrics,
-    common: Common,
-) -> io::Result<ShardHandle> {
+    invite: mpsc::Sender<Invitation>,
+    invitations: Invitations,
+}
+
+fn start_shard(index: usize, bound: Bound, metrics: ShardMetrics, common: Common) -> io::Result<ShardHandle> {
     let (commands, command_queue) = mpsc::sync_channel(COMMANDS_MAX);
     let (recorded, recorded_queue) = mpsc::channel();
+    let Bound { udp, lanes, invite, invitations } = bound;
     let status = Arc::<ShardStatus>::default();
     let Common { clock, stop, spool, directory, capsules, gate, links_max, watch } = common;
     let thread = ShardThread {
@@ -417,6 +451,7 @@ fn start_shard(
         stop,
         status: status.clone(),
         metrics: metrics.clone(),
+        waiting: VecDeque::new(),
         capsules,
     };
     let (shard_status, shard_metrics) = (status.clone(), metrics.clone());
@@ -424,7 +459,7 @@ fn start_shard(
     let make = move || {
         let udp = match first.take() {
             Some(udp) => udp,
-            None => UdpTransport::open(&lanes, clock.now())?,
+            None => UdpTransport::open(&lanes, Arc::clone(&invitations), clock.now())?,
         };
         let parts = ShardParts {
             index,
@@ -440,5 +475,5 @@ fn start_shard(
         Ok(shard::build(parts, clock.now()))
     };
     let thread = std::thread::Builder::new().name(format!("shard-{index}")).spawn(move || shard::run(thread, make))?;
-    Ok(ShardHandle { commands, status, metrics, thread: Mutex::new(Some(thread)) })
+    Ok(ShardHandle { commands, status, metrics, invite, thread: Mutex::new(Some(thread)) })
 }

@@ -2,11 +2,12 @@
 //!
 //! In: what each shard has and costs. Out: the shard with the least to do, or none.
 //! *Invariant:* a match counts from the moment it is ordered, so a burst spreads, and neither seats nor matches of
-//! a shard ever exceed their limits.
+//! a shard ever exceed their limits. It counts as long as its [`MatchPlace`] lives, wherever a panic leaves that.
 //! *Invariant:* a shard whose mean tick is over the budget, or would be once all that is ordered plays, gets nothing.
 //! Start reading at [`place`].
 
-use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use super::shard::PERIOD;
@@ -64,23 +65,49 @@ pub struct ShardStatus {
     seats_mean_scaled: AtomicU64,
     /// On the shard's clock; 0 before the first tick.
     ticked_ms: AtomicU64,
+    /// No new matches; outlives the shard's `App`.
+    draining: AtomicBool,
+}
+
+/// A match's place on a shard, from its order to its end; given back when dropped.
+#[derive(Debug)]
+pub struct MatchPlace {
+    status: Arc<ShardStatus>,
+    seats: u8,
+}
+
+impl MatchPlace {
+    /// Counts a match that is ordered. Whoever decided that there is room must still be the only one deciding.
+    pub fn reserve(status: &Arc<ShardStatus>, seats: u8) -> MatchPlace {
+        status.reserve(seats);
+        MatchPlace { status: Arc::clone(status), seats }
+    }
+}
+
+impl Drop for MatchPlace {
+    fn drop(&mut self) {
+        self.status.release(self.seats);
+    }
 }
 
 impl ShardStatus {
-    /// Counts a match that is ordered. Whoever decided that there is room must still be the only one deciding.
-    pub fn reserve(&self, seats: u8) {
+    fn reserve(&self, seats: u8) {
         self.seats.fetch_add(i64::from(seats), Ordering::Relaxed);
         self.matches.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// A match is over, or was never opened.
-    pub fn release(&self, seats: u8) {
+    fn release(&self, seats: u8) {
         self.seats.fetch_sub(i64::from(seats), Ordering::Relaxed);
         self.matches.fetch_sub(1, Ordering::Relaxed);
     }
 
-    pub fn has_matches(&self) -> bool {
-        self.matches.load(Ordering::Relaxed) > 0
+    /// From now on the shard opens no matches.
+    pub fn drain(&self) {
+        self.draining.store(true, Ordering::Relaxed);
+    }
+
+    pub fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Relaxed)
     }
 
     /// A tick that began at `now` is over. Only the shard's own thread calls this.

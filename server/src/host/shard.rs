@@ -7,6 +7,7 @@
 //! *Invariant:* a late shard first catches up, at most [`CATCH_UP_TICKS_MAX`] ticks; beyond that it drops pace, counted and logged.
 //! Start reading at [`run`], then [`build`].
 
+use std::collections::VecDeque;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
@@ -29,6 +30,7 @@ use super::capsule;
 use super::link::{self, Links, control_config};
 use super::matches::{self, Chance, Command, Matches};
 use super::panics;
+use super::placement::MatchPlace;
 pub use super::placement::ShardStatus;
 use super::record::{self, RecordSink};
 use super::replicate;
@@ -295,6 +297,8 @@ pub struct ShardThread {
     pub stop: Arc<AtomicBool>,
     pub status: Arc<ShardStatus>,
     pub metrics: ShardMetrics,
+    /// Taken from the queues and not carried out yet. What a panic leaves of it is for the next `App`.
+    pub waiting: VecDeque<Command>,
     /// Where capsules are kept.
     pub capsules: PathBuf,
 }
@@ -312,7 +316,7 @@ pub fn run(mut thread: ShardThread, mut make: impl FnMut() -> io::Result<App>) {
             match make() {
                 Ok(mut fresh) => {
                     ticks_played = 0;
-                    demos.drain(..).for_each(|order| thread.reopen(&mut fresh, order));
+                    demos.drain(..).for_each(|(order, place)| thread.reopen(&mut fresh, order, place));
                     app = Some(fresh);
                 }
                 Err(error) => {
@@ -326,12 +330,13 @@ pub fn run(mut thread: ShardThread, mut make: impl FnMut() -> io::Result<App>) {
         if catch_unwind(AssertUnwindSafe(|| thread.tick(running))).is_ok() {
             ticks_played += 1;
         } else {
-            demos = thread.on_panic(running);
-            if ticks_played < DEMOS_TRUSTED_AFTER_TICKS {
-                demos.clear();
-            }
+            let lost = thread.on_panic(running);
+            let come_back = ticks_played >= DEMOS_TRUSTED_AFTER_TICKS && !thread.status.is_draining();
             // Those that come back keep their places; dropping the `App` gives back all it had.
-            demos.iter().for_each(|order| thread.status.reserve(order.seats));
+            demos.extend(lost.into_iter().filter(|_| come_back).map(|order| {
+                let place = MatchPlace::reserve(&thread.status, order.seats);
+                (order, place)
+            }));
             // Dropped outside any fence on purpose: a second panic here is beyond repair.
             app = None;
         }
@@ -342,11 +347,11 @@ impl ShardThread {
     fn tick(&mut self, app: &mut App) {
         let (began, cpu_before) = (self.clock.now(), thread_cpu());
         self.metrics.stamp(began.as_millis() as u64);
-        let mut waiting: Vec<Command> = self.recorded.try_iter().collect();
-        let recorded = waiting.len();
-        waiting.extend(self.commands.try_iter().take(COMMANDS_PER_TICK_MAX));
-        self.metrics.unqueued(Queue::Commands, waiting.len() - recorded);
-        update(app, began, waiting);
+        self.waiting.extend(self.recorded.try_iter());
+        let before = self.waiting.len();
+        self.waiting.extend(self.commands.try_iter().take(COMMANDS_PER_TICK_MAX));
+        self.metrics.unqueued(Queue::Commands, self.waiting.len() - before);
+        update(app, began, std::iter::from_fn(|| self.waiting.pop_front()));
         let cpu = thread_cpu().saturating_sub(cpu_before);
         self.metrics.tick(self.clock.now().saturating_sub(began), cpu);
         self.status.note_tick(began, cpu);
@@ -365,10 +370,10 @@ impl ShardThread {
     }
 
     /// Opens a match whose place is kept.
-    fn reopen(&self, app: &mut App, order: MatchOrder) {
+    fn reopen(&self, app: &mut App, order: MatchOrder, place: MatchPlace) {
         // The other end is kept until the answer is there: an order nobody waits for is not carried out.
         let (reply, _answer) = oneshot::channel();
-        command(app, self.clock.now(), Command::Open { order, reply });
+        command(app, self.clock.now(), Command::Open { order, place, reply });
     }
 }
 

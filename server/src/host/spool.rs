@@ -15,16 +15,17 @@ mod writer;
 use std::collections::VecDeque;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use astro_shared::sim::units::MatchId;
 use tokio::sync::{Notify, watch};
 
 use crate::hosts::{MatchRecord, Results};
 use crate::records::BODY_BYTES_MAX;
+use crate::threads::{Joined, joined_until};
 use segment::Location;
 
 pub use writer::{Damage, Recovery, TornTail};
@@ -35,6 +36,9 @@ pub const QUEUE_RECORDS_MAX: usize = 4096;
 
 /// How long closing waits for records that are still being made. Making one takes a millisecond or two.
 const ANNOUNCED_WITHIN: Duration = Duration::from_millis(1500);
+
+/// How long closing waits for the writer after that. A disk that takes longer for what is left has hung.
+const WRITER_WITHIN: Duration = Duration::from_secs(3);
 
 /// Called on the writer's thread once the record is on disk; must not block.
 pub type OnSynced = Box<dyn FnOnce() + Send>;
@@ -105,6 +109,10 @@ struct Shared {
     depth: watch::Sender<usize>,
     healthy: AtomicBool,
     syncs: AtomicU64,
+    /// Records that were on disk and cannot be read again.
+    lost: AtomicU64,
+    /// Records that never came to the disk.
+    unwritten: AtomicUsize,
 }
 
 /// What waits for the writer.
@@ -148,6 +156,8 @@ impl Spool {
             depth: watch::Sender::new(recovered.entries.len()),
             healthy: AtomicBool::new(true),
             syncs: AtomicU64::new(0),
+            lost: AtomicU64::new(recovery.damaged.iter().map(|damage| damage.ranges.len() as u64).sum()),
+            unwritten: AtomicUsize::new(0),
         });
         let thread = writer::Writer::new(Arc::clone(&shared), &recovered);
         let thread = std::thread::Builder::new().name("spool".into()).spawn(move || thread.run()).map_err(broken)?;
@@ -189,6 +199,16 @@ impl Spool {
         *self.inner.shared.depth.borrow()
     }
 
+    /// Records that were on disk and cannot be read again; each damaged range that the start found counts as one.
+    pub fn lost(&self) -> u64 {
+        self.inner.shared.lost.load(Ordering::Relaxed)
+    }
+
+    /// Records that were lost when the spool was closed, because the disk did not take them or they came too late.
+    pub fn unwritten(&self) -> usize {
+        self.inner.shared.unwritten.load(Ordering::Relaxed)
+    }
+
     /// How often the disk has confirmed a batch.
     pub fn syncs(&self) -> u64 {
         self.inner.shared.syncs.load(Ordering::Acquire)
@@ -207,7 +227,8 @@ impl Spool {
         tokio::time::timeout(timeout, empty).await.is_ok_and(|empty| empty.is_ok())
     }
 
-    /// Writes what is waiting and ends the writer. Blocks for one write at most, and until announced records are there.
+    /// Waits for announced records, writes what is waiting and ends the writer. Blocks for [`ANNOUNCED_WITHIN`] and
+    /// [`WRITER_WITHIN`] at most.
     pub fn close(&self) {
         self.inner.close();
     }
@@ -215,10 +236,13 @@ impl Spool {
 
 impl Inner {
     fn close(&self) {
+        // Whoever comes second has nothing to wait for: the first one closes.
+        let Some(writer) = lock(&self.writer).take() else { return };
         let inbox = lock(&self.shared.inbox);
         let waited = self.shared.work.wait_timeout_while(inbox, ANNOUNCED_WITHIN, |inbox| inbox.announced > 0);
         let mut inbox = waited.unwrap_or_else(PoisonError::into_inner).0;
-        if inbox.announced > 0 {
+        if inbox.announced > 0 && !inbox.closed {
+            self.shared.unwritten.fetch_add(inbox.announced, Ordering::Relaxed);
             tracing::error!(
                 records = inbox.announced,
                 "the spool closes before these results reached it; they are lost"
@@ -227,9 +251,9 @@ impl Inner {
         inbox.closed = true;
         drop(inbox);
         self.shared.work.notify_all();
-        if let Some(writer) = lock(&self.writer).take() {
-            // A writer that panicked has said so; there is nothing left to wait for.
-            let _ = writer.join();
+        // A writer that panicked has said so.
+        if joined_until(writer, Instant::now() + WRITER_WITHIN) == Joined::Running {
+            tracing::error!("the spool's disk hangs; what it has not taken is lost");
         }
     }
 }

@@ -78,6 +78,14 @@ impl Store {
         Ok(())
     }
 
+    /// Results that were set aside because they contradict what is stored, and that nobody has dealt with.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn conflicts(&self) -> Result<i64, StoreError> {
+        Ok(sqlx::query_scalar("SELECT count(*) FROM match_conflicts").fetch_one(&self.readers).await?)
+    }
+
     /// Number of the newest migration that has been applied.
     ///
     /// # Errors
@@ -134,6 +142,13 @@ pub(crate) mod tests {
     impl Drop for Folder {
         fn drop(&mut self) {
             let _ = std::fs::remove_dir_all(&self.0);
+        }
+    }
+
+    impl Store {
+        /// What a person does once he has dealt with them.
+        pub(crate) async fn forget_conflicts(&self) {
+            sqlx::query("DELETE FROM match_conflicts").execute(&self.writer).await.unwrap();
         }
     }
 

@@ -9,7 +9,7 @@ use std::io::IsTerminal;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use tracing::{Level, Metadata, Subscriber};
+use tracing::{Level, Metadata, Subscriber, warn};
 use tracing_subscriber::filter::filter_fn;
 use tracing_subscriber::fmt::layer;
 use tracing_subscriber::fmt::writer::BoxMakeWriter;
@@ -24,6 +24,8 @@ use super::traces::Traces;
 /// Log filter when `RUST_LOG` says nothing. The two network crates log every bad datagram as an error (case N9);
 /// ours are counted instead.
 const LOG_FILTER: &str = "info,renetcode=off,renet=off,sqlx=warn";
+/// Replaces it.
+const FILTER_VARIABLE: &str = "RUST_LOG";
 /// Log lines that all strangers together may cause in a second.
 pub const STRANGER_LINES_PER_S: u32 = 10;
 
@@ -32,7 +34,7 @@ pub const STRANGER_LINES_PER_S: u32 = 10;
 /// Lines logged before the answer is dropped are written by then.
 #[must_use]
 pub fn start_logging(traces: Option<&Traces>) -> Option<Outlet> {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(LOG_FILTER));
+    let (filter, wrong) = log_filter(std::env::var(FILTER_VARIABLE).ok().as_deref());
     // Without a thread for it, the log is only slower.
     let outlet = Outlet::open(std::io::stderr()).ok();
     let writer = outlet.as_ref().map(|outlet| BoxMakeWriter::new(outlet.writer()));
@@ -44,7 +46,18 @@ pub fn start_logging(traces: Option<&Traces>) -> Option<Outlet> {
     });
     // Fails only when a test has started logging before; then that stays.
     let _ = registry().with(spans).with(lines.with_filter(filter)).try_init();
+    if let Some(wrong) = wrong {
+        warn!("{FILTER_VARIABLE} cannot be read and counts as not set: {wrong}");
+    }
     outlet
+}
+
+/// What a variable with this text asks for, and what is wrong with it. One that is empty counts as not set, like all of
+/// ours: taken literally it would keep everything but errors out of the log.
+pub(crate) fn log_filter(text: Option<&str>) -> (EnvFilter, Option<String>) {
+    let asked = text.filter(|text| !text.trim().is_empty()).map(EnvFilter::try_new).transpose();
+    let wrong = asked.as_ref().err().map(ToString::to_string);
+    (asked.ok().flatten().unwrap_or_else(|| EnvFilter::new(LOG_FILTER)), wrong)
 }
 
 /// Our spans, and what is said inside them.
@@ -139,6 +152,17 @@ mod tests {
         assert_eq!(limit.admit(at(1000)), Some(990));
         assert_eq!(limit.admit(at(1001)), Some(0));
         assert_eq!(limit.suppressed_ever(), 990);
+    }
+
+    #[test]
+    fn a_filter_that_says_nothing_or_nonsense_counts_as_not_set() {
+        let usual = log_filter(None).0.to_string();
+        assert_eq!(log_filter(Some("")).0.to_string(), usual);
+        assert_eq!(log_filter(Some(" ")).0.to_string(), usual);
+        assert_eq!(log_filter(Some("info,astro_server=debug")).0.to_string(), "astro_server=debug,info");
+        let (filter, wrong) = log_filter(Some("astro_server=loud"));
+        assert_eq!(filter.to_string(), usual);
+        assert!(wrong.is_some() && log_filter(Some("debug")).1.is_none());
     }
 
     /// Keeps what is written.

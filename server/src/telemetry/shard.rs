@@ -117,7 +117,8 @@ shard_metrics! {
     bytes_in: Each<Network, Counter>,
     /// Payload bytes sent.
     bytes_out: Each<Network, Counter>,
-    /// Datagrams not taken or not sent.
+    /// Datagrams not taken or not sent; `kernel` are those that the system dropped before the program saw them: refused by
+    /// the packet filter that is up during a flood of strangers, or without room in the socket's buffer.
     datagrams_dropped: ByReason,
     /// Snapshots made.
     snapshots: Counter,

@@ -18,7 +18,7 @@ use astro_shared::openmetrics::Page;
 use serde::de::DeserializeOwned;
 
 use crate::api::admin::{RunningList, ShardList};
-use terminal::{Key, Terminal};
+use terminal::{Ending, Key, Terminal};
 use view::Reading;
 
 /// Between two readings.
@@ -36,7 +36,7 @@ const PLAIN_LINES: usize = 60;
 #[derive(Clone, Debug, clap::Args)]
 pub struct Options {
     /// The server's operations listener.
-    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:9090")]
+    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:9090", value_parser = parse_base)]
     ops: String,
     /// File that holds the operations key, where the server has one. Or ASTRO_OPS_KEY_FILE.
     #[arg(long, value_name = "FILE")]
@@ -59,13 +59,10 @@ enum TopError {
     Terminal(#[from] io::Error),
 }
 
-/// Shows a server until told to stop; once, where nobody can tell it.
+/// Shows a server until told to stop; once, where nobody can tell it. To be called before any thread is made.
 pub fn run(options: &Options) -> ExitCode {
-    let shown = Server::new(options).and_then(|server| {
-        let plain = options.once || !io::stdout().is_terminal() || !io::stdin().is_terminal();
-        if plain { print_once(&server) } else { show_live(&server) }
-    });
-    match shown {
+    let plain = options.once || !io::stdout().is_terminal() || !io::stdin().is_terminal();
+    match if plain { print_once(options) } else { show_live(options) } {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("astro-server top: {error}");
@@ -74,28 +71,33 @@ pub fn run(options: &Options) -> ExitCode {
     }
 }
 
-fn print_once(server: &Server) -> Result<(), TopError> {
+fn print_once(options: &Options) -> Result<(), TopError> {
+    let server = Server::new(options)?;
     let before = server.read()?;
     std::thread::sleep(EVERY);
     let after = server.read()?;
     let mut out = io::stdout().lock();
-    for line in view::draw(&server.base, &before, &after).into_iter().take(PLAIN_LINES) {
+    let width = if io::stdout().is_terminal() { terminal::size().0 } else { usize::MAX };
+    for line in view::draw(&server.base, &before, &after, width).into_iter().take(PLAIN_LINES) {
         // A closed pipe is no reason to complain.
         let _ = writeln!(out, "{line}");
     }
     Ok(())
 }
 
-fn show_live(server: &Server) -> Result<(), TopError> {
+fn show_live(options: &Options) -> Result<(), TopError> {
+    // First of all: asking a server already makes threads.
+    let ending = Ending::watch()?;
+    let server = Server::new(options)?;
     let mut before = server.read()?;
-    let mut terminal = Terminal::open()?;
+    let mut terminal = Terminal::open(ending)?;
     loop {
         if matches!(terminal.wait(EVERY)?, Key::Quit) {
             return Ok(());
         }
         match server.read() {
             Ok(after) => {
-                terminal.show(&view::draw(&server.base, &before, &after))?;
+                terminal.show(&view::draw(&server.base, &before, &after, terminal::size().0))?;
                 before = after;
             }
             // A server that restarts comes back; whoever does not want to wait presses q.
@@ -117,7 +119,7 @@ impl Server {
         let key = options.ops_key_file.clone().or(variable).map(|path| key_in(&path)).transpose()?;
         let config = ureq::Agent::config_builder().http_status_as_error(false).proxy(None).max_redirects(0);
         let agent = config.timeout_global(Some(ANSWER_WITHIN)).build().into();
-        Ok(Server { agent, base: options.ops.trim_end_matches('/').to_owned(), key })
+        Ok(Server { agent, base: options.ops.clone(), key })
     }
 
     fn read(&self) -> Result<Reading, TopError> {
@@ -155,7 +157,31 @@ impl Server {
     }
 }
 
+/// An address without a scheme is taken for http.
+fn parse_base(text: &str) -> Result<String, String> {
+    let base = match text.split_once("://") {
+        None => format!("http://{text}"),
+        Some(("http", _)) => text.to_owned(),
+        Some(_) => return Err("must begin with http://".into()),
+    };
+    let base = base.trim_end_matches('/').to_owned();
+    if base == "http:" { Err("names no host".into()) } else { Ok(base) }
+}
+
 fn key_in(path: &Path) -> Result<String, TopError> {
     let text = std::fs::read_to_string(path).map_err(|error| TopError::File(path.to_owned(), error))?;
     Ok(text.trim_end().to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_needs_no_scheme_and_takes_no_other() {
+        assert_eq!(parse_base("127.0.0.1:9090").unwrap(), "http://127.0.0.1:9090");
+        assert_eq!(parse_base("http://party:9090/").unwrap(), "http://party:9090");
+        assert_eq!(parse_base("https://party:9090").unwrap_err(), "must begin with http://");
+        assert_eq!(parse_base("").unwrap_err(), "names no host");
+    }
 }

@@ -1,8 +1,10 @@
 //! The terminal while `top` has it: keys one by one, a screen of its own, and everything back as it was at the end.
 //!
-//! In: lines to show, keys. Out: the screen.
-//! *Invariant:* dropping a [`Terminal`] restores settings and screen; SIGTERM and SIGHUP end in a drop, too.
-//! Start reading at [`Terminal::open`].
+//! In: lines to show, keys, signals. Out: the screen.
+//! *Invariant:* dropping a [`Terminal`] restores settings and screen; a signal that asks for the end leads to a drop, too.
+//! *Invariant:* signals are blocked before any other thread exists: one that another thread could take would end the
+//! program before the drop.
+//! Start reading at [`Ending::watch`] and [`Terminal::open`].
 
 use std::io::{self, Read, Stdin, Write};
 use std::sync::Arc;
@@ -23,16 +25,42 @@ const CTRL_C: u8 = 3;
 /// When the terminal does not say how large it is.
 const SIZE_DEFAULT: (usize, usize) = (80, 24);
 
+/// Signals that ask for the end. A kill -9 cannot be waited for.
+const ENDING: [Signal; 4] = [Signal::SIGTERM, Signal::SIGHUP, Signal::SIGINT, Signal::SIGQUIT];
+
 /// What came while waiting.
 pub enum Key {
     Quit,
     Nothing,
 }
 
+/// Whether a signal has asked for the end.
+#[derive(Clone)]
+pub struct Ending(Arc<AtomicBool>);
+
+impl Ending {
+    /// Notes signals from now on instead of dying of them. To be called before any other thread is made: threads made
+    /// later inherit the blocking, earlier ones would take the signals.
+    ///
+    /// # Errors
+    /// When the system does not allow it.
+    pub fn watch() -> io::Result<Ending> {
+        let signals = SigSet::from_iter(ENDING);
+        signals.thread_block()?;
+        let ending = Ending(Arc::default());
+        let noted = ending.clone();
+        std::thread::Builder::new().name("signals".into()).spawn(move || {
+            let _ = signals.wait();
+            noted.0.store(true, Ordering::Relaxed);
+        })?;
+        Ok(ending)
+    }
+}
+
 pub struct Terminal {
     input: Stdin,
     found: Termios,
-    ended: Arc<AtomicBool>,
+    ending: Ending,
 }
 
 impl Terminal {
@@ -40,9 +68,7 @@ impl Terminal {
     ///
     /// # Errors
     /// When stdin is none.
-    pub fn open() -> io::Result<Terminal> {
-        let ended = Arc::new(AtomicBool::new(false));
-        listen(Arc::clone(&ended))?;
+    pub fn open(ending: Ending) -> io::Result<Terminal> {
         let input = io::stdin();
         let found = tcgetattr(&input)?;
         let mut raw = found.clone();
@@ -52,7 +78,7 @@ impl Terminal {
         raw.control_chars[SpecialCharacterIndices::VMIN as usize] = 0;
         raw.control_chars[SpecialCharacterIndices::VTIME as usize] = 1;
         tcsetattr(&input, SetArg::TCSANOW, &raw)?;
-        let terminal = Terminal { input, found, ended };
+        let terminal = Terminal { input, found, ending };
         print!("{ENTER}");
         io::stdout().flush()?;
         Ok(terminal)
@@ -64,7 +90,7 @@ impl Terminal {
         while Instant::now() < until {
             let mut keys = [0; 16];
             let read = self.input.read(&mut keys)?;
-            if self.ended.load(Ordering::Relaxed)
+            if self.ending.0.load(Ordering::Relaxed)
                 || keys[..read].iter().any(|key| b"qQ".contains(key) || *key == CTRL_C)
             {
                 return Ok(Key::Quit);
@@ -75,8 +101,7 @@ impl Terminal {
 
     /// Draws lines over what was there; what does not fit is left out.
     pub fn show(&mut self, lines: &[String]) -> io::Result<()> {
-        let size = terminal_size::terminal_size();
-        let (columns, rows) = size.map_or(SIZE_DEFAULT, |(width, height)| (width.0.into(), height.0.into()));
+        let (columns, rows) = size();
         let mut screen = String::from(HOME);
         // The last row stays free: a line break there would scroll.
         for line in lines.iter().take(rows.saturating_sub(1)) {
@@ -90,6 +115,11 @@ impl Terminal {
     }
 }
 
+/// Columns and rows of the terminal.
+pub fn size() -> (usize, usize) {
+    terminal_size::terminal_size().map_or(SIZE_DEFAULT, |(width, height)| (width.0.into(), height.0.into()))
+}
+
 impl Drop for Terminal {
     fn drop(&mut self) {
         // Nothing can be done about a terminal that is gone.
@@ -97,16 +127,4 @@ impl Drop for Terminal {
         let mut out = io::stdout();
         let _ = out.write_all(LEAVE.as_bytes()).and_then(|()| out.flush());
     }
-}
-
-/// Notes SIGTERM and SIGHUP instead of dying of them.
-fn listen(ended: Arc<AtomicBool>) -> io::Result<()> {
-    let signals = SigSet::from_iter([Signal::SIGTERM, Signal::SIGHUP]);
-    signals.thread_block()?;
-    // Inherits the blocking, so the signal waits for this call.
-    std::thread::Builder::new().name("signals".into()).spawn(move || {
-        let _ = signals.wait();
-        ended.store(true, Ordering::Relaxed);
-    })?;
-    Ok(())
 }

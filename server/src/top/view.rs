@@ -25,14 +25,21 @@ struct Span<'a> {
     seconds: f64,
 }
 
-/// The whole page, without colours, so that it can also be piped.
-pub fn draw(base: &str, before: &Reading, after: &Reading) -> Vec<String> {
+/// Widths of the shards' columns: 79 characters in all, 33 up to the CPU's share.
+const SHARD_WIDTHS: [usize; 13] = [5, 6, 6, 6, 5, 4, 4, 4, 7, 4, 4, 5, 6];
+/// Room for the names of totals, and what stands between their parts.
+const NAME_WIDTH: usize = 9;
+const GAP: &str = "   ";
+
+/// The whole page, without colours, so that it can also be piped. `width` is that of the terminal in characters: totals
+/// are wrapped to it; tables are not, their last columns may be cut.
+pub fn draw(base: &str, before: &Reading, after: &Reading, width: usize) -> Vec<String> {
     let seconds = after.at.saturating_duration_since(before.at).as_secs_f64().max(1e-3);
     let span = Span { before, after, seconds };
     let mut lines = vec![span.title(base), String::new()];
     lines.extend(span.shards());
     lines.push(String::new());
-    lines.extend(span.totals());
+    lines.extend(span.totals().into_iter().flat_map(|total| total.lines(width)));
     lines.push(String::new());
     lines.extend(span.matches());
     lines
@@ -63,22 +70,10 @@ impl Span<'_> {
     }
 
     fn shards(&self) -> Vec<String> {
-        let mut lines = vec![format!(
-            "{:>5} {:>8} {:>8} {:>6} {:>8} {:>6} {:>6} {:>9} {:>9} {:>9} {:>9} {:>7} {:>6}",
-            "shard",
-            "playing",
-            "filling",
-            "demo",
-            "players",
-            "udp",
-            "ws",
-            "watching",
+        let mut lines = vec![columns([
+            "shard", "p99 ms", "max ms", "late/s", "CPU %", "play", "fill", "demo", "players", "udp", "ws", "watch",
             "p50 ms",
-            "p99 ms",
-            "max ms",
-            "late/s",
-            "CPU %"
-        )];
+        ])];
         lines.extend(self.after.shards.iter().map(|shard| self.shard(shard)));
         lines
     }
@@ -89,63 +84,89 @@ impl Span<'_> {
         let with = |label, value| [own[0], (label, value)];
         let wall = "astro_tick_wall_seconds";
         let max = self.now("astro_tick_wall_seconds_max", &with("window", "10s"));
-        format!(
-            "{:>5} {:>8} {:>8} {:>6} {:>8} {:>6} {:>6} {:>9} {:>9} {:>9} {:>9} {:>7} {:>6}{}",
-            number,
-            shard.matches.playing + shard.matches.finishing,
-            shard.matches.filling,
-            shard.matches.demo,
-            shard.players,
-            whole(self.now("astro_links", &with("transport", "udp"))),
-            whole(self.now("astro_links", &with("transport", "websocket"))),
-            whole(self.now("astro_spectators", &own)),
-            ms(self.quantile(wall, &own, 0.50)),
-            ms(self.quantile(wall, &own, 0.99)),
-            ms(max),
-            number_of(self.rate("astro_late_ticks_total", &own), 1),
-            percent(self.rate("astro_shard_cpu_seconds_total", &own)),
-            if shard.stuck { "  STUCK" } else { "" },
-        )
+        // A shard that does not tick has no quantile to show.
+        let p99 = if shard.stuck { "STUCK".into() } else { ms(self.quantile(wall, &own, 0.99)) };
+        columns([
+            &number,
+            &p99,
+            &ms(max),
+            &number_of(self.rate("astro_late_ticks_total", &own), 1),
+            &percent(self.rate("astro_shard_cpu_seconds_total", &own)),
+            &(shard.matches.playing + shard.matches.finishing).to_string(),
+            &shard.matches.filling.to_string(),
+            &shard.matches.demo.to_string(),
+            &shard.players.to_string(),
+            &whole(self.now("astro_links", &with("transport", "udp"))),
+            &whole(self.now("astro_links", &with("transport", "websocket"))),
+            &whole(self.now("astro_spectators", &own)),
+            &ms(self.quantile(wall, &own, 0.50)),
+        ])
     }
 
-    fn totals(&self) -> Vec<String> {
-        let rate = |name| self.rate(name, &[]);
-        let causes: Vec<String> = self.late_causes();
-        vec![
+    fn totals(&self) -> Vec<Total> {
+        vec![self.ticks(), self.network(), self.results(), self.process()]
+    }
+
+    fn rate_of_all(&self, name: &str, decimals: usize) -> String {
+        number_of(self.rate(name, &[]), decimals)
+    }
+
+    fn now_of_all(&self, name: &str) -> String {
+        whole(self.now(name, &[]))
+    }
+
+    fn ticks(&self) -> Total {
+        let causes = self.late_causes();
+        let causes = if causes.is_empty() { "none".into() } else { causes.join(", ") };
+        let parts = vec![
+            format!("{} /s", self.rate_of_all("astro_ticks_total", 0)),
+            format!("skipped {} /s", self.rate_of_all("astro_skipped_ticks_total", 0)),
+            format!("late since the start: {causes}"),
+        ];
+        Total { name: "ticks", parts }
+    }
+
+    fn network(&self) -> Total {
+        let round_trip = |quantile| ms(self.quantile("astro_round_trip_seconds", &[], quantile));
+        let traffic = |bytes_name, datagrams_name| {
+            format!("{} /s in {}", bytes(self.rate(bytes_name, &[])), self.rate_of_all(datagrams_name, 0))
+        };
+        let dropped = self.rate("astro_datagrams_dropped_total", &[]).unwrap_or(0.0);
+        let parts = vec![
+            format!("in {} datagrams", traffic("astro_bytes_in_total", "astro_datagrams_in_total")),
+            format!("out {}", traffic("astro_bytes_out_total", "astro_datagrams_out_total")),
+            format!("dropped {dropped:.0} /s"),
+            format!("round trip p50 {} ms, p99 {} ms", round_trip(0.50), round_trip(0.99)),
+        ];
+        Total { name: "network", parts }
+    }
+
+    fn results(&self) -> Total {
+        let is_healthy = self.now("astro_spool_healthy", &[]) != Some(0.0);
+        let parts = vec![
+            format!("{} stored", self.now_of_all("astro_results_stored_total")),
+            format!("{} on their way", self.now_of_all("astro_spool_depth")),
+            format!("spool {}", if is_healthy { "healthy" } else { "CANNOT WRITE" }),
+            format!("{} conflicting", self.now_of_all("astro_results_conflicting")),
+            format!("{} lost", self.now_of_all("astro_results_lost_total")),
+            format!("{} matches void", whole(self.now("astro_matches_voided_total", &[]).or(Some(0.0)))),
+        ];
+        Total { name: "results", parts }
+    }
+
+    fn process(&self) -> Total {
+        let parts = vec![
+            format!("CPU {} %", percent(self.rate("astro_process_cpu_seconds_total", &[]))),
+            format!("memory {}", bytes(self.now("astro_process_resident_memory_bytes", &[]))),
+            format!("{} panics", self.now_of_all("astro_shard_panics_total")),
+            format!("{} files", self.now_of_all("astro_process_open_fds")),
             format!(
-                "ticks    {} /s   skipped {} /s   late since the start: {}",
-                number_of(rate("astro_ticks_total"), 0),
-                number_of(rate("astro_skipped_ticks_total"), 0),
-                if causes.is_empty() { "none".into() } else { causes.join(", ") },
+                "{} HTTP requests/s on {} connections",
+                self.rate_of_all("astro_http_requests_total", 1),
+                self.now_of_all("astro_http_connections")
             ),
-            format!(
-                "network  in {} /s in {} datagrams   out {} /s in {}   dropped {} /s   round trip p50 {} ms, p99 {} ms",
-                bytes(rate("astro_bytes_in_total")),
-                number_of(rate("astro_datagrams_in_total"), 0),
-                bytes(rate("astro_bytes_out_total")),
-                number_of(rate("astro_datagrams_out_total"), 0),
-                number_of(Some(rate("astro_datagrams_dropped_total").unwrap_or(0.0)), 0),
-                ms(self.quantile("astro_round_trip_seconds", &[], 0.50)),
-                ms(self.quantile("astro_round_trip_seconds", &[], 0.99)),
-            ),
-            format!(
-                "results  {} stored   {} on their way   {} conflicting   {} matches void   spool {}",
-                whole(self.now("astro_results_stored_total", &[])),
-                whole(self.now("astro_spool_depth", &[])),
-                whole(self.now("astro_results_conflicting_total", &[])),
-                whole(self.now("astro_matches_voided_total", &[]).or(Some(0.0))),
-                if self.now("astro_spool_healthy", &[]) == Some(0.0) { "CANNOT WRITE" } else { "healthy" },
-            ),
-            format!(
-                "process  CPU {} %   memory {}   {} files   {} HTTP requests/s on {} connections   {} panics",
-                percent(rate("astro_process_cpu_seconds_total")),
-                bytes(self.now("astro_process_resident_memory_bytes", &[])),
-                whole(self.now("astro_process_open_fds", &[])),
-                number_of(rate("astro_http_requests_total"), 1),
-                whole(self.now("astro_http_connections", &[])),
-                whole(self.now("astro_shard_panics_total", &[])),
-            ),
-        ]
+        ];
+        Total { name: "process", parts }
     }
 
     fn late_causes(&self) -> Vec<String> {
@@ -156,26 +177,47 @@ impl Span<'_> {
     }
 
     fn matches(&self) -> Vec<String> {
-        let mut lines = vec![format!(
-            "{:<36} {:>5} {:<9} {:<12} {:>7} {:>5} {:>5} {:>7} {:>8}",
-            "oldest matches", "shard", "state", "rules", "players", "seats", "round", "tick", "age"
-        )];
+        let line =
+            |id: &str, shard: &str, age: &str, state: &str, seats: &str, rules: &str, round: &str, tick: &str| {
+                format!("{id:<36} {shard:>5} {age:>7} {state:<9} {seats:>5} {rules:<12} {round:>5} {tick:>7}")
+            };
+        let mut lines = vec![line("oldest matches", "shard", "age", "state", "seats", "rules", "round", "tick")];
         lines.extend(self.after.matches.iter().map(|running| {
-            format!(
-                "{:<36} {:>5} {:<9} {:<12} {:>7} {:>5} {:>5} {:>7} {:>8}",
-                running.match_id,
-                running.shard,
-                running.state,
-                running.rules,
-                running.players,
-                running.seats,
-                running.round,
-                running.tick,
-                duration(running.age_s),
-            )
+            let seats = format!("{}/{}", running.players, running.seats);
+            let (shard, age) = (running.shard.to_string(), duration(running.age_s));
+            let (round, tick) = (running.round.to_string(), running.tick.to_string());
+            line(&running.match_id.to_string(), &shard, &age, &running.state, &seats, &running.rules, &round, &tick)
         }));
         lines
     }
+}
+
+/// Figures of the whole server about one thing.
+struct Total {
+    name: &'static str,
+    parts: Vec<String>,
+}
+
+impl Total {
+    /// In as few lines as the width allows; no part is broken.
+    fn lines(self, width: usize) -> Vec<String> {
+        let mut lines = vec![format!("{:<w$}", self.name, w = NAME_WIDTH)];
+        for part in self.parts {
+            let last = lines.last_mut().filter(|last| last.chars().count() + GAP.len() + part.chars().count() <= width);
+            match last {
+                Some(last) if last.len() == NAME_WIDTH => last.push_str(&part),
+                Some(last) => *last += &format!("{GAP}{part}"),
+                None => lines.push(format!("{:w$}{part}", "", w = NAME_WIDTH)),
+            }
+        }
+        lines
+    }
+}
+
+/// A row of the shards' table. What an operator looks for first stands first: a narrow terminal cuts the rest.
+fn columns(cells: [&str; SHARD_WIDTHS.len()]) -> String {
+    let padded = cells.iter().zip(SHARD_WIDTHS).map(|(cell, width)| format!("{cell:>width$}"));
+    padded.collect::<Vec<_>>().join(" ")
 }
 
 fn number_of(value: Option<f64>, decimals: usize) -> String {
@@ -186,8 +228,10 @@ fn whole(value: Option<f64>) -> String {
     number_of(value, 0)
 }
 
+/// In six characters up to a quarter of an hour.
 fn ms(seconds: Option<f64>) -> String {
-    number_of(seconds.map(|seconds| seconds * 1e3), 2)
+    let ms = seconds.map(|seconds| seconds * 1e3);
+    number_of(ms, if ms.is_some_and(|ms| ms >= 999.995) { 0 } else { 2 })
 }
 
 fn percent(share: Option<f64>) -> String {
@@ -213,6 +257,8 @@ fn duration(seconds: u64) -> String {
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
+
+    use astro_shared::sim::units::MatchId;
 
     use super::*;
     use crate::hosts::MatchesByState;
@@ -249,12 +295,12 @@ mod tests {
         (0..4).for_each(|_| shard.late(LateCause::Pause));
         shard.set_links(Network::Udp, 20);
         shard.received(Network::Udp, 600, 4096);
-        let lines = draw("http://x", &before, &reading(&metrics, now + Duration::from_secs(2)));
+        let lines = draw("http://x", &before, &reading(&metrics, now + Duration::from_secs(2)), usize::MAX);
         let shard = row(&lines, "1 ");
-        assert_eq!(shard[..8], ["1", "8", "2", "3", "28", "20", "0", "0"]);
-        let p99: f64 = shard[9].parse().unwrap();
+        assert_eq!(shard[5..12], ["8", "2", "3", "28", "20", "0", "0"]);
+        let p99: f64 = shard[1].parse().unwrap();
         assert!((1.3..1.7).contains(&p99), "not the second of before: {p99}");
-        assert_eq!(shard[11], "2.0", "late ticks a second");
+        assert_eq!((shard[0].as_str(), shard[3].as_str()), ("1", "2.0"), "late ticks a second");
         assert_eq!(row(&lines, "ticks")[1], "60");
         assert!(lines.iter().any(|line| line.contains("late since the start: 4 pause")), "{lines:#?}");
         assert!(lines.iter().any(|line| line.contains("in 2.0 KiB /s in 300 datagrams")), "{lines:#?}");
@@ -264,9 +310,65 @@ mod tests {
     fn what_a_server_does_not_tell_is_a_dash() {
         let now = Instant::now();
         let empty = || Reading { at: now, page: Page::default(), shards: Vec::new(), matches: Vec::new() };
-        let lines = draw("http://x", &empty(), &empty());
+        let lines = draw("http://x", &empty(), &empty(), usize::MAX);
         assert_eq!(row(&lines, "results")[1], "-");
         assert!(lines[0].starts_with("Astro Party - at http://x, up -"), "{}", lines[0]);
+    }
+
+    /// Two readings of a busy server with a stuck shard, one hour apart in its life.
+    fn busy() -> [Reading; 2] {
+        let metrics = Metrics::new();
+        let stuck = metrics.shard(1);
+        let now = Instant::now();
+        let before = reading(&metrics, now);
+        for cause in [LateCause::OwnWork, LateCause::WokenLate, LateCause::Pause] {
+            (0..20).for_each(|_| stuck.late(cause));
+        }
+        stuck.stamp(1_700_000_000_000);
+        stuck.tick(Duration::from_secs(12), Duration::from_secs(1));
+        stuck.received(Network::Udp, 1_000_000, 1 << 30);
+        let mut after = reading(&metrics, now + Duration::from_secs(1));
+        after.shards[0].stuck = true;
+        after.matches = vec![MatchReport {
+            match_id: MatchId(u128::MAX),
+            shard: 1,
+            state: "finishing".into(),
+            mode: "last_ship".into(),
+            rules: "standard".into(),
+            seats: 8,
+            players: 8,
+            links: 8,
+            tick: 300_000,
+            round: 12,
+            age_s: 86_399,
+        }];
+        [before, after]
+    }
+
+    /// Broken by a column that grew: what an operator is woken up for must be on the smallest screens.
+    #[test]
+    fn what_matters_fits_on_small_screens() {
+        let [before, after] = busy();
+        for (width, whole_tables) in [(80, true), (40, false)] {
+            let lines = draw("http://127.0.0.1:9090", &before, &after, width);
+            assert!(lines.len() <= 24, "{width}: {lines:#?}");
+            let cut = |line: &String| line.chars().take(width).collect::<String>();
+            let heading = cut(&lines[2]);
+            for column in ["shard", "p99 ms", "max ms", "late/s", "CPU %", "play"] {
+                assert!(heading.contains(column), "{width}: no {column} in {heading:?}");
+            }
+            let shard = cut(&lines[3]);
+            assert!(shard.contains("STUCK") && shard.contains("12000") && shard.contains("60.0"), "{width}: {shard:?}");
+            let matches = lines.iter().position(|line| line.starts_with("oldest")).unwrap();
+            for line in &lines[4..matches] {
+                // A part is not broken, and the longest are wider than half a screen.
+                assert!(width < 80 || line.chars().count() <= width, "{width}: {line:?}");
+            }
+            if whole_tables {
+                assert!(lines[2].len() < width, "{:?}", lines[2]);
+                assert!(cut(&lines[matches + 1]).contains(" finishing   8/8 standard"), "{lines:#?}");
+            }
+        }
     }
 
     #[test]

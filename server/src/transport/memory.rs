@@ -268,6 +268,10 @@ impl Transport for MemoryTransport {
         Some(Vacancy { lane: 0, address: Some(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))) })
     }
 
+    fn taken(&self) -> usize {
+        self.reserved.len() + lock(&self.wires).connected.len()
+    }
+
     fn reserve(&mut self, _vacancy: Vacancy, link: LinkId) {
         self.reserved.insert(link);
     }

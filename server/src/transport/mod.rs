@@ -5,6 +5,7 @@
 //! *Invariant:* time comes as an argument; no form reads a clock.
 //! Start reading at [`Transport`].
 
+pub mod kernel_drops;
 pub mod memory;
 mod shield;
 pub mod udp;
@@ -82,6 +83,9 @@ pub trait Transport: Send + Sync {
 
     /// Where a new link would best go, and how many more fit; `None` when full.
     fn vacancy(&self) -> Option<Vacancy>;
+
+    /// Places taken, by links that are connected and by those that were promised.
+    fn taken(&self) -> usize;
 
     /// Keeps a place for a link that was promised to a player; gone after its ticket's time.
     fn reserve(&mut self, vacancy: Vacancy, link: LinkId);

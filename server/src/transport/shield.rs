@@ -23,7 +23,8 @@ const RAISED_FROM: u32 = 500;
 const COUNTED_OVER: Duration = Duration::from_millis(250);
 /// Datagrams of former players that count as one of a stranger's.
 const LATE_PER_STRANGER: u32 = 8;
-/// How long it stays. What the kernel refuses cannot be seen from here, so it is lowered to look whether they still come.
+/// How long it stays. What the kernel refuses is counted for operators only (`kernel_drops.rs`), where it cannot be told
+/// from what found no room; so it is lowered to look whether they still come.
 const RAISED_FOR: Duration = Duration::from_secs(10);
 
 /// The shield of one lane.

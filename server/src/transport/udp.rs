@@ -5,9 +5,12 @@
 //! because the stock server is quadratic in its links.
 //! *Invariant:* every datagram passes `wire::filter` before stock code, and is fenced: a panic costs that
 //! datagram, not the shard.
+//! *Invariant:* nothing is decrypted for a connection request whose token was not given out (`requests`).
 //! *Invariant:* one `receive` takes a bounded number of datagrams, so a flood delays nobody's tick; one of strangers is
 //! stopped before it gets here (`shield.rs`).
 //! Start reading at [`Lane::handle`].
+
+mod requests;
 
 use std::collections::HashMap;
 use std::io::{self, ErrorKind, IoSliceMut};
@@ -24,6 +27,8 @@ use socket2::{Domain, Protocol, Socket, Type};
 use super::shield::Shield;
 use super::{Allowance, Incoming, LinkId, Network, PACKETS_REFUSED_MAX, Traffic, Transport, Vacancy};
 use crate::telemetry::stranger_line;
+use requests::Requests;
+pub use requests::{Invitation, Invitations};
 
 /// Links of one lane. At 256 a full sweep of the stock server costs 37 µs, at 1,024 a millisecond.
 pub const LINKS_PER_LANE: usize = 256;
@@ -61,6 +66,7 @@ pub struct UdpTransport {
     buffers: Vec<u8>,
     /// Lane of each link, connected or promised.
     lane_of: HashMap<LinkId, usize>,
+    requests: Requests,
 }
 
 struct Lane {
@@ -93,13 +99,14 @@ struct Peer {
 }
 
 impl UdpTransport {
-    /// Binds every lane.
+    /// Binds every lane. Only tokens that come through `invitations` are good.
     ///
     /// # Errors
     /// The first address that cannot be bound, in words.
-    pub fn open(lanes: &[LaneConfig], now: Duration) -> io::Result<UdpTransport> {
+    pub fn open(lanes: &[LaneConfig], invitations: Invitations, now: Duration) -> io::Result<UdpTransport> {
         let lanes = lanes.iter().map(|config| Lane::open(config, now)).collect::<io::Result<Vec<_>>>()?;
-        Ok(UdpTransport { lanes, buffers: vec![0; BATCH_SIZE * RECEIVE_BUFFER_BYTES], lane_of: HashMap::new() })
+        let buffers = vec![0; BATCH_SIZE * RECEIVE_BUFFER_BYTES];
+        Ok(UdpTransport { lanes, buffers, lane_of: HashMap::new(), requests: Requests::new(invitations) })
     }
 
     /// The addresses that connect tokens name, lane by lane.
@@ -121,14 +128,15 @@ impl Transport for UdpTransport {
     fn receive(&mut self, now: Duration, take: &mut dyn FnMut(Incoming<'_>)) {
         let mut spare = SPARE_DATAGRAMS_PER_CALL;
         let mut unwanted = Vec::new();
-        let UdpTransport { lanes, buffers, lane_of } = self;
+        let UdpTransport { lanes, buffers, lane_of, requests } = self;
+        requests.update(now);
         for (index, lane) in lanes.iter_mut().enumerate() {
             lane.update(now);
             for link in std::mem::take(&mut lane.ended) {
                 take(Incoming::Disconnected(link));
             }
             let own = HANDSHAKE_DATAGRAMS_PER_CALL + 4 * lane.peers.len();
-            let taken = lane.receive(now, own + spare, buffers, &mut |incoming| match incoming {
+            let taken = lane.receive(now, own + spare, buffers, requests, &mut |incoming| match incoming {
                 // The token is genuine, but its place was given back: used elsewhere, or a newer one was asked for.
                 Incoming::Connected(link) if lane_of.get(&link) != Some(&index) => unwanted.push(link),
                 incoming => take(incoming),
@@ -172,6 +180,10 @@ impl Transport for UdpTransport {
         let free = self.lanes.iter().enumerate().filter(|(_, lane)| lane.taken < LINKS_PER_LANE);
         let (lane, emptiest) = free.min_by_key(|(_, lane)| lane.taken)?;
         Some(Vacancy { lane, address: Some(emptiest.address) })
+    }
+
+    fn taken(&self) -> usize {
+        self.lanes.iter().map(|lane| lane.taken).sum()
     }
 
     fn reserve(&mut self, vacancy: Vacancy, link: LinkId) {
@@ -251,6 +263,7 @@ impl Lane {
         now: Duration,
         budget: usize,
         buffers: &mut [u8],
+        requests: &mut Requests,
         take: &mut dyn FnMut(Incoming<'_>),
     ) -> usize {
         let mut taken = 0;
@@ -271,7 +284,7 @@ impl Lane {
             for (meta, buffer) in meta[..count].iter().zip(&mut slices) {
                 for datagram in buffer[..meta.len].chunks_mut(meta.stride.max(1)) {
                     taken += 1;
-                    self.fenced(meta.addr, datagram, now, take);
+                    self.fenced(meta.addr, datagram, now, requests, take);
                 }
             }
         }
@@ -280,37 +293,55 @@ impl Lane {
     }
 
     /// Handles one datagram behind a fence: whatever stock code does with it, the shard goes on.
-    fn fenced(&mut self, from: SocketAddr, datagram: &mut [u8], now: Duration, take: &mut dyn FnMut(Incoming<'_>)) {
-        let handled = catch_unwind(AssertUnwindSafe(|| self.handle(from, datagram, now, take)));
+    fn fenced(
+        &mut self,
+        from: SocketAddr,
+        datagram: &mut [u8],
+        now: Duration,
+        requests: &mut Requests,
+        take: &mut dyn FnMut(Incoming<'_>),
+    ) {
+        let handled = catch_unwind(AssertUnwindSafe(|| {
+            if self.is_wanted(from, datagram, now, requests) {
+                self.handle(from, datagram, now, take);
+            }
+        }));
         if handled.is_err() {
             self.traffic.drop_one("panic");
             stranger_line!(error, %from, "a datagram made the receive path panic; it was dropped");
         }
     }
 
-    /// The path of one datagram: who may send it, filter, netcode, allowance, then the link it belongs to.
-    fn handle(&mut self, from: SocketAddr, datagram: &mut [u8], now: Duration, take: &mut dyn FnMut(Incoming<'_>)) {
+    /// Whether a datagram is worth decrypting: who may send it, does it show a token that was given out, is it well formed.
+    fn is_wanted(&mut self, from: SocketAddr, datagram: &[u8], now: Duration, requests: &mut Requests) -> bool {
         self.traffic.received_datagrams += 1;
         self.traffic.received_bytes += datagram.len() as u64;
         let known = self.peers.contains_key(&from);
         // Still answering our challenge: the one keep-alive that would have told it was lost. Stock code sends no other
         // while payloads flow, and the client takes none before it; so one handshake in fifty failed at 2 % loss.
         if known && is_response(datagram) {
-            return self.greet_again(from);
+            self.greet_again(from);
+            return false;
         }
-        // A connection request is not authenticated, yet would count as a sign of life.
-        if known && datagram.first() == Some(&0) {
-            return self.traffic.drop_one("type");
-        }
-        if !known && !may_come_from_a_stranger(datagram) {
+        let is_request = datagram.first() == Some(&0);
+        let refused = if known && is_request {
+            // It is not authenticated, yet would count as a sign of life.
+            Err("type")
+        } else if !known && !may_come_from_a_stranger(datagram) {
             let late = self.former.contains_key(&from);
             self.shield.on_refused(late);
-            let name = if late { "late" } else { "stranger" };
-            return self.traffic.drop_one(name);
-        }
-        if let Err(refused) = check_netcode(datagram, Side::Server) {
-            return self.traffic.drop_one(refused.name());
-        }
+            Err(if late { "late" } else { "stranger" })
+        } else if is_request {
+            requests.check(datagram, now)
+        } else {
+            Ok(())
+        };
+        let refused = refused.and_then(|()| check_netcode(datagram, Side::Server).map_err(|refused| refused.name()));
+        refused.map_err(|reason| self.traffic.drop_one(reason)).is_ok()
+    }
+
+    /// The path of a datagram that is wanted: netcode, allowance, then the link it belongs to.
+    fn handle(&mut self, from: SocketAddr, datagram: &mut [u8], now: Duration, take: &mut dyn FnMut(Incoming<'_>)) {
         match self.netcode.process_packet(from, datagram) {
             ServerResult::Payload { client_id, payload } => {
                 // Counted only now: before decryption anybody could use up a player's allowance in his name.
@@ -349,7 +380,7 @@ impl Lane {
                 take(Incoming::Disconnected(LinkId(client_id)));
             }
             // Handshake noise, replays, and bytes that do not decrypt.
-            ServerResult::None if !known => self.traffic.drop_one("handshake"),
+            ServerResult::None if !self.peers.contains_key(&from) => self.traffic.drop_one("handshake"),
             ServerResult::None => {}
         }
     }

@@ -74,7 +74,7 @@ impl Drawn {
         let next = state.round.tick.plus(1);
         for seat in Seat::first(self.seats) {
             let pilot = draw(self.seed, 8 + u32::from(seat.0), 2) == 0;
-            if pilot && pilot::thinks(seat, next) {
+            if pilot && pilot::thinks(seat, Skill::Regular, next) {
                 let view = state.view(Audience::Seat(seat));
                 self.held[seat.index()] = pilot::think(&view, &self.ruleset, seat, Skill::Regular, next);
             } else if !pilot && next.0.is_multiple_of(HELD_TICKS) {

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
+use astro_server::api::admin::RunningList;
 use astro_shared::sim::units::MatchId;
 use astro_tests::service::Service;
 use nix::sys::signal::{Signal, kill};
@@ -85,6 +86,7 @@ impl Drill {
         let pause = random.random_range(Duration::ZERO..PAUSE_MAX);
         std::thread::sleep(pause);
 
+        let playing = playing(&service);
         let end = end(&mut service, kind);
         let told = bots.stop();
         let service = service.restart();
@@ -101,11 +103,21 @@ impl Drill {
             finished: finished.len(),
             void: stored.len() - finished.len(),
             lost: told.results.difference(&finished).count(),
+            forgotten: playing.iter().filter(|id| !stored.iter().any(|(stored, _)| stored == *id)).count(),
             recovered,
             warned: told.warned,
             end,
         }
     }
+}
+
+/// Matches that are played now, or have just ended.
+fn playing(service: &Service) -> HashSet<MatchId> {
+    let (status, body) = service.ops_get("/admin/v1/matches?limit=1000");
+    assert_eq!(status, 200, "{}", String::from_utf8_lossy(&body));
+    let list: RunningList = serde_json::from_slice(&body).expect("a list");
+    let begun = list.matches.iter().filter(|running| running.state == "playing" || running.state == "finishing");
+    begun.map(|running| running.match_id).collect()
 }
 
 /// How the server ended.
@@ -239,12 +251,15 @@ struct Run {
     void: usize,
     /// Told to bots and not stored as they were told.
     lost: usize,
+    /// Being played before the end, and stored neither as finished nor as void.
+    forgotten: usize,
     recovered: u64,
     warned: u64,
     end: End,
 }
 
-const COLUMNS: &str = "kind,run,pause_s,began,told,finished,void,lost,recovered,warned,exit,not_ready_s,gone_s";
+const COLUMNS: &str =
+    "kind,run,pause_s,began,told,finished,void,lost,forgotten,recovered,warned,exit,not_ready_s,gone_s";
 
 impl Run {
     /// What was promised and not held.
@@ -252,6 +267,9 @@ impl Run {
         let mut broken = Vec::new();
         if self.lost > 0 {
             broken.push(format!("{} results were told and are not stored", self.lost));
+        }
+        if self.kind == Kind::Sigterm && self.forgotten > 0 {
+            broken.push(format!("{} matches were dropped without a word in the store", self.forgotten));
         }
         if self.kind == Kind::Sigterm && self.end.exit_code != Some(0) {
             broken.push(format!("exit code {:?}", self.end.exit_code));
@@ -265,7 +283,7 @@ impl Run {
         broken
     }
 
-    fn values(&self) -> [String; 13] {
+    fn values(&self) -> [String; 14] {
         let seconds = |time: Duration| format!("{:.3}", time.as_secs_f64());
         [
             self.kind.name().into(),
@@ -276,6 +294,7 @@ impl Run {
             self.finished.to_string(),
             self.void.to_string(),
             self.lost.to_string(),
+            self.forgotten.to_string(),
             self.recovered.to_string(),
             self.warned.to_string(),
             self.end.exit_code.map_or("killed".into(), |code| code.to_string()),

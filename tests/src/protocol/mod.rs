@@ -15,21 +15,28 @@ use astro_server::api::quickplay;
 use astro_server::host::{crew, link};
 use astro_shared::api::{NAME_CHARS_MAX, QuickplayRequest, TicketAnswer, hex};
 use astro_shared::assets::{RULES, sample_ruleset};
+use astro_shared::sim::arena::SMALL_SEATS_MAX;
+use astro_shared::sim::event::{EVENT_KIND_BITS, Medal, Weapon};
 use astro_shared::sim::fields::{Audience, Visible};
 use astro_shared::sim::input::Input;
+use astro_shared::sim::items::Item;
+use astro_shared::sim::modes::Mode;
 use astro_shared::sim::round::Phase;
-use astro_shared::sim::state::{Bullet, Round, Score, Ship};
+use astro_shared::sim::state::{Asteroid, Bomb, Bullet, Homing, Mine, Pad, Round, Score, Ship};
 use astro_shared::sim::units::{
-    ANGLE_STEPS, MatchId, POSITION_PER_UNIT, SEATS_MAX, Seat, TICKS_PER_SECOND, TURN_MAX, VELOCITY_PER_UNIT,
+    ANGLE_STEPS, MatchId, POSITION_PER_UNIT, SEATS_MAX, Seat, TICKS_PER_SECOND, TURN_MAX, Tick, VELOCITY_PER_UNIT,
 };
 use astro_shared::wire::message::{self, CloseReason, ToClient, ToServer};
+use astro_shared::wire::snapshot::Baseline;
 use astro_shared::wire::{self, acknowledge, input, snapshot, websocket};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 
+use crate::scene::Scene;
+
 const TEMPLATE: &str = include_str!("template.md");
 /// A bot in another language fits this; a test counts the lines of `tests/bot.py`.
-pub const BOT_LINES_MAX: usize = 150;
+pub const BOT_LINES_MAX: usize = 170;
 
 /// Values by placeholder.
 #[derive(Default)]
@@ -136,6 +143,8 @@ fn joining(values: &mut Values) {
         websocket_ticket: BASE64.encode(std::array::from_fn::<u8, { websocket::TICKET_BYTES }, _>(|index| index as u8)),
         websocket_url: format!("ws://play.example.org:8080{}", websocket::PATH),
     };
+    values.set("MODES", Mode::ALL.iter().map(|mode| format!("`{}`", mode.name())).collect::<Vec<_>>().join(", "));
+    values.set("SMALL_SEATS_MAX", SMALL_SEATS_MAX);
     values.set("TICKET_ANSWER", json(serde_json::to_string_pretty(&answer)));
     values.set("RULES_TEXT", folded(&sample_ruleset().to_text()));
 }
@@ -258,7 +267,25 @@ fn hot(values: &mut Values) {
     values.set("SHIP_FIELDS", drawing::fields::<Ship>(Visible::Everyone));
     values.set("SCORE_FIELDS", drawing::fields::<Score>(Visible::Everyone));
     values.set("BULLET_FIELDS", drawing::fields::<Bullet>(Visible::Everyone));
+    for (name, table) in [
+        ("ASTEROID_FIELDS", drawing::fields::<Asteroid>(Visible::Everyone)),
+        ("PAD_FIELDS", drawing::fields::<Pad>(Visible::Everyone)),
+        ("HOMING_FIELDS", drawing::fields::<Homing>(Visible::Everyone)),
+        ("BOMB_FIELDS", drawing::fields::<Bomb>(Visible::Everyone)),
+        ("MINE_FIELDS", drawing::fields::<Mine>(Visible::Everyone)),
+    ] {
+        values.set(name, table);
+    }
     values.set("EVENTS", drawing::events());
+    values.set("EVENT_KIND_BITS", EVENT_KIND_BITS);
+    values.set("ITEMS", numbered(Item::ALL.map(|item| format!("{item:?}"))));
+    values.set("WEAPONS", numbered(Weapon::ALL.map(Weapon::name)));
+    values.set("MEDALS", numbered(Medal::ALL.map(Medal::name)));
+    values.set("INPUT_DASH", spaced(&[Input::NEUTRAL.with_dash(true).bits()]));
+    values.set("PLAIN_BYTES", plain_snapshot_bytes(4, false));
+    values.set("PLAIN_PUBLIC_BYTES", plain_snapshot_bytes(4, true));
+    values.set("PLAIN_EIGHT_BYTES", plain_snapshot_bytes(8, false));
+    values.set("SNAPSHOT_BYTES_MAX", wire::DATAGRAM_BYTES_MAX);
     let names = |wanted: &dyn Fn(&Phase) -> bool, numbered: bool| {
         let chosen = Phase::ALL.into_iter().filter(wanted);
         let name = |phase| if numbered { format!("{} {phase:?}", phase as u8) } else { format!("{phase:?}") };
@@ -276,6 +303,26 @@ fn hot(values: &mut Values) {
         values.set(&format!("{name}_HEX"), wrapped(&bytes));
         values.set(&format!("{name}_DRAWING"), drawing::snapshot(&bytes, audience, &decoded, shown));
     }
+}
+
+/// Names with their numbers.
+fn numbered(names: impl IntoIterator<Item = impl Display>) -> String {
+    names.into_iter().enumerate().map(|(number, name)| format!("{number} {name}")).collect::<Vec<_>>().join(", ")
+}
+
+/// Size of a snapshot of a plain match in which nothing has happened since the baseline.
+fn plain_snapshot_bytes(seats: u8, public: bool) -> usize {
+    let scene = Scene::live(seats, &crate::pilots::rules("classic"));
+    let state = scene.state();
+    let mut bytes = Vec::new();
+    if public {
+        snapshot::encode_public_head(0, false, &mut bytes);
+    } else {
+        let head = snapshot::Head { input_newest: Tick(9), input_margin_ticks: 2, view_hash: 0, hash_long: false };
+        snapshot::encode_head(&head, &state, Seat(0), &mut bytes);
+    }
+    snapshot::encode_body(&state, Baseline::After(scene.tick_now()), std::iter::empty(), &mut bytes);
+    bytes.len()
 }
 
 /// What a peer can feed, how much of it is taken, and what happens above.

@@ -1,6 +1,7 @@
 //! Too much of what is otherwise right, and of what is not.
 //!
-//! A client with a seat sends 20,000 inputs a second, an outsider 50,000 datagrams a second to the same port.
+//! A client with a seat sends 20,000 inputs a second, outsiders 50,000 datagrams a second to the same port: of a player's
+//! kind, and connection requests that differ from a genuine one only in what nobody can know.
 //! *Invariant:* the rate is kept by the clock: a machine that cannot do it sends less, never a backlog at once.
 
 use std::time::{Duration, Instant};
@@ -17,7 +18,7 @@ use crate::net::{Carried, Transport};
 
 const GONE_WITHIN: Duration = Duration::from_secs(2);
 
-pub static ASSAULTS: [Assault; 3] = [
+pub static ASSAULTS: [Assault; 4] = [
     Assault {
         name: "20,000 datagrams/s from a seat over UDP",
         expected: Expected::Gone(GONE_WITHIN),
@@ -28,7 +29,16 @@ pub static ASSAULTS: [Assault; 3] = [
         expected: Expected::Gone(GONE_WITHIN),
         run: |attempt| from_a_seat(attempt, Transport::WebSocket),
     },
-    Assault { name: "50,000 datagrams/s from outside", expected: Expected::Silence, run: from_outside },
+    Assault {
+        name: "50,000 datagrams/s from outside",
+        expected: Expected::Silence,
+        run: |attempt| from_outside(attempt, |junk, _| junk.like_a_player()),
+    },
+    Assault {
+        name: "50,000 fake connection requests/s from outside",
+        expected: Expected::Silence,
+        run: |attempt| from_outside(attempt, Junk::like_a_request),
+    },
 ];
 
 const SEAT_PER_S: u64 = 20_000;
@@ -69,11 +79,13 @@ fn from_a_seat(attempt: &mut Try<'_>, transport: Transport) -> Result<Outcome, A
     }))
 }
 
-fn from_outside(attempt: &mut Try<'_>) -> Result<Outcome, AttackError> {
-    let server = attempt.target.udp_address(&attempt.target.join(&format!("{}-outside", attempt.attacker))?)?;
+/// `make` is given a genuine connect token, which is never used.
+fn from_outside(attempt: &mut Try<'_>, make: impl Fn(&mut Junk, &[u8]) -> Vec<u8>) -> Result<Outcome, AttackError> {
+    let ticket = attempt.target.join(&format!("{}-outside", attempt.attacker))?;
+    let server = attempt.target.udp_address(&ticket)?;
     let socket = udp_socket(1000 + attempt.attacker, server)?;
     let mut junk = Junk::new(attempt.seed());
-    let datagrams: Vec<Vec<u8>> = (0..64).map(|_| junk.like_a_player()).collect();
+    let datagrams: Vec<Vec<u8>> = (0..64).map(|_| make(&mut junk, &ticket.connect_token)).collect();
     // All attackers together.
     let mut rate = Rate::new(OUTSIDE_PER_S / u64::from(attempt.attackers));
     let (mut sent, mut answers) = (Carried::default(), 0);

@@ -71,6 +71,25 @@ impl Junk {
         bytes
     }
 
+    /// A connection request with all that everybody knows: version, protocol and an expiry to come. Every fourth one has
+    /// the nonce of the given token as well; what is sealed is junk.
+    pub fn like_a_request(&mut self, token: &[u8]) -> Vec<u8> {
+        // A token begins with its client id; between protocol and expiry it says when it was made.
+        const EXPIRY_AT: usize = 8 + 13 + 8 + 8;
+        const NONCE_AT: usize = EXPIRY_AT + 8;
+        const FAR_AHEAD_S: u64 = 3600;
+        let expiry = token[EXPIRY_AT..NONCE_AT].try_into().map_or(u64::MAX, u64::from_le_bytes);
+        let mut request = vec![0];
+        request.extend_from_slice(&token[8..EXPIRY_AT - 8]);
+        request.extend_from_slice(&expiry.saturating_add(FAR_AHEAD_S).to_le_bytes());
+        let sealed_at = request.len() + 24;
+        request.extend_from_slice(&token[NONCE_AT..NONCE_AT + 24]);
+        request.resize(REQUEST_BYTES, 0);
+        let junk_from = if self.0.random_range(0..4) == 0 { sealed_at } else { sealed_at - 24 };
+        self.0.fill(&mut request[junk_from..]);
+        request
+    }
+
     /// A payload as it would lie inside netcode or a frame.
     pub fn payload(&mut self) -> Vec<u8> {
         let mut bytes = self.bytes(1200);

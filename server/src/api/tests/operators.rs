@@ -11,6 +11,10 @@ fn readiness_follows_spool_store_and_drain_and_health_follows_the_ticks() {
         stage.spool_healthy.store(false, Ordering::Relaxed);
         assert_eq!(status("/readyz").await, 503);
         stage.spool_healthy.store(true, Ordering::Relaxed);
+        stage.hosts.stuck.store(true, Ordering::Relaxed);
+        assert_eq!(refusal_of(stage.get("/readyz").await), refused(503, "not_ready"), "no shard would take anybody");
+        stage.hosts.stuck.store(false, Ordering::Relaxed);
+        assert_eq!(status("/readyz").await, 200);
         stage.api.drain();
         assert_eq!(stage.get("/readyz").await.0.as_u16(), 503);
         stage.api.draining.store(false, Ordering::Relaxed);
@@ -30,6 +34,10 @@ impl Stage {
 
     async fn ops_get(&self, path: &str) -> (StatusCode, Vec<u8>) {
         self.ops(Request::get(path).body(Body::empty()).unwrap()).await
+    }
+
+    pub(super) async fn page_of_metrics(&self) -> String {
+        String::from_utf8(self.ops_get("/metrics").await.1).unwrap()
     }
 
     async fn ops_post(&self, path: &str, body: Value) -> (StatusCode, Vec<u8>) {
@@ -84,6 +92,28 @@ fn an_operator_sees_shards_and_matches_and_can_void_one() {
         assert_eq!(stage.hosts.taken(), [0; 0]);
         let again = stage.ops_post(&void, json!({"reason": "cheats"})).await;
         assert_eq!(refusal_of(again), refused(404, "unknown_match"));
+    });
+}
+
+/// Broken by a count that begins anew with the process, or that stays when the rows are gone.
+#[test]
+fn results_that_contradict_count_until_somebody_has_dealt_with_them() {
+    block_on(async {
+        let stage = Stage::open().await;
+        let conflicting = async || {
+            let page = stage.page_of_metrics().await;
+            page.lines().find_map(|line| line.strip_prefix("astro_results_conflicting ")).unwrap().to_owned()
+        };
+        let mut forged = record(1);
+        forged.rounds = 9;
+        // By another process on the same database, so that nothing but the table can tell.
+        let other = Store::open(&stage._folder.0).await.unwrap();
+        other.store_results(&[record(1)]).await.unwrap();
+        assert_eq!(conflicting().await, "0");
+        other.store_results(&[forged]).await.unwrap_err();
+        assert_eq!(conflicting().await, "1");
+        other.forget_conflicts().await;
+        assert_eq!(conflicting().await, "0");
     });
 }
 

@@ -7,6 +7,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tracing::{error, warn};
@@ -75,6 +76,7 @@ fn read_batch(shared: &Shared, entries: Vec<Entry>) -> Batch {
     let mut rest = entries.into_iter();
     for entry in rest.by_ref() {
         let Some((record, length)) = read_record(&shared.folder, entry) else {
+            shared.lost.fetch_add(1, Ordering::Relaxed);
             shared.give_up(1);
             continue;
         };

@@ -202,11 +202,27 @@ fn a_damaged_segment_is_put_aside_and_its_readable_records_are_delivered() {
     let recovery = stage.reopen();
     assert_eq!((recovery.undelivered, recovery.torn.len(), recovery.damaged.len()), (2, 0, 1));
     assert!(recovery.damaged[0].ranges[0].contains(&(middle as u64)));
+    assert_eq!(stage.spool().lost(), 1);
     let sink = Arc::default();
     stage.deliver_all(&sink);
     assert_eq!(sink.ids(), [1, 3]);
     assert_eq!(stage.reopen(), Recovery::default());
     assert_eq!(stage.files(), ["0000000001.spool.damaged"]);
+}
+
+#[test]
+fn a_record_that_changes_under_a_running_server_counts_as_lost_and_holds_up_no_other() {
+    let stage = Stage::new();
+    (1..=3).for_each(|number| stage.append(number));
+    let segment = stage.only_segment();
+    let mut bytes = fs::read(&segment).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    fs::write(&segment, bytes).unwrap();
+    let sink = Arc::default();
+    assert_eq!(stage.spool().lost(), 0);
+    stage.deliver_all(&sink);
+    assert_eq!((sink.ids(), stage.spool().lost(), stage.spool().depth()), (vec![1, 3], 1, 0));
 }
 
 #[test]
@@ -276,6 +292,22 @@ fn a_disk_that_refuses_makes_the_spool_unhealthy_and_loses_nothing() {
     fs::create_dir_all(&stage.folder).unwrap();
     let told: Vec<u128> = (0..3).map(|_| synced.recv_timeout(Duration::from_secs(10)).unwrap()).collect();
     assert_eq!((told, stage.spool().healthy(), stage.spool().depth()), (vec![1, 2, 3], true, 3));
+}
+
+/// Broken by counting the batch under way alone: no more than 64 records.
+#[test]
+fn every_record_that_the_disk_has_refused_until_the_end_is_counted_as_lost() {
+    let stage = Stage::new();
+    fs::remove_dir_all(&stage.folder).unwrap();
+    for number in 1..=200 {
+        assert!(stage.spool().append(record(number), Box::new(|| ())).is_ok());
+    }
+    stage.spool().close();
+    assert_eq!(stage.spool().unwritten(), 200);
+    let kept = Stage::new();
+    kept.append(1);
+    kept.spool().close();
+    assert_eq!(kept.spool().unwritten(), 0);
 }
 
 #[test]

@@ -160,9 +160,7 @@ impl Writer {
         crate::priority::yield_to_shards();
         while let Some(batch) = self.take_batch() {
             if !self.write_until_synced(&batch) {
-                let ids: Vec<String> = batch.records.iter().map(|(id, ..)| id.to_string()).collect();
-                error!(matches = ids.join(" "), "the disk refused these results until the end; they are lost");
-                return;
+                return self.give_up(&batch);
             }
             self.publish(batch);
         }
@@ -205,6 +203,20 @@ impl Writer {
         }
         self.shared.healthy.store(true, Ordering::Relaxed);
         true
+    }
+
+    /// Names everything that the disk has not taken.
+    fn give_up(self, batch: &Batch) {
+        let inbox = lock(&self.shared.inbox);
+        let behind = inbox.appends.iter().map(|append| append.record.match_id);
+        let lost: Vec<String> =
+            batch.records.iter().map(|(id, ..)| *id).chain(behind).map(|id| id.to_string()).collect();
+        self.shared.unwritten.fetch_add(lost.len(), Ordering::Relaxed);
+        error!(
+            results = lost.len(),
+            matches = lost.join(" "),
+            "the disk refused these results until the end; they are lost"
+        );
     }
 
     fn write(&mut self, frames: &[u8]) -> io::Result<()> {

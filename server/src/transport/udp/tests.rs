@@ -1,6 +1,8 @@
 //! Floods against a real socket, in virtual time: one call stays bounded, others get theirs, fakes leave nothing behind.
 
 use std::net::Ipv4Addr;
+use std::ops::{Deref, DerefMut};
+use std::sync::{Arc, Mutex, mpsc};
 
 use quinn_udp::Transmit;
 use renetcode::{ClientAuthentication, ConnectToken, NetcodeClient};
@@ -15,10 +17,32 @@ const TICK: Duration = Duration::from_micros(16_667);
 /// so far a lane may pass its budget.
 const OVERSHOOT: usize = 64 * BATCH_SIZE;
 
-fn transport(lanes: usize) -> UdpTransport {
+/// A transport, and who tells it of tokens.
+struct Town {
+    transport: UdpTransport,
+    invite: mpsc::Sender<Invitation>,
+}
+
+impl Deref for Town {
+    type Target = UdpTransport;
+
+    fn deref(&self) -> &UdpTransport {
+        &self.transport
+    }
+}
+
+impl DerefMut for Town {
+    fn deref_mut(&mut self) -> &mut UdpTransport {
+        &mut self.transport
+    }
+}
+
+fn transport(lanes: usize) -> Town {
     let bind = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
     let lane = LaneConfig { bind, public_ip: None, protocol_id: PROTOCOL, key: KEY };
-    UdpTransport::open(&vec![lane; lanes], NOW).unwrap()
+    let (invite, invitations) = mpsc::channel();
+    let transport = UdpTransport::open(&vec![lane; lanes], Arc::new(Mutex::new(invitations)), NOW).unwrap();
+    Town { transport, invite }
 }
 
 /// Puts that many small datagrams from one stranger into a lane's kernel buffer.
@@ -46,12 +70,13 @@ struct Guest {
 
 impl Guest {
     /// Has a ticket for that lane; the transport keeps a place.
-    fn invite(transport: &mut UdpTransport, lane: usize, id: u64) -> Guest {
+    fn invite(transport: &mut Town, lane: usize, id: u64) -> Guest {
         let (link, address) = (LinkId(id), transport.addresses()[lane]);
         transport.reserve(Vacancy { lane, address: Some(address) }, link);
         let mut user_data = [0; 256];
         user_data[..8].copy_from_slice(&id.to_le_bytes());
         let token = ConnectToken::generate(NOW, PROTOCOL, 15, id, 8, vec![address], Some(&user_data), &KEY).unwrap();
+        transport.invite.send(Invitation { nonce: token.xnonce, until: NOW + Duration::from_secs(15) }).unwrap();
         let authentication = ClientAuthentication::Secure { connect_token: token };
         let netcode = NetcodeClient::new(NOW, authentication).unwrap();
         let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
@@ -110,10 +135,10 @@ fn a_flood_costs_one_call_a_bounded_number_of_datagrams_and_the_lanes_behind_it_
     assert!(calls > 2, "20,000 datagrams are more than two calls take");
 }
 
-/// Requests with every outside right and an inside that nobody sealed.
+/// Requests with every outside right, and a token that nobody gave out.
 fn fake(request: &[u8], number: u32) -> Vec<u8> {
     let mut fake = request.to_vec();
-    for (index, byte) in fake[60..].iter_mut().enumerate() {
+    for (index, byte) in fake[30..].iter_mut().enumerate() {
         *byte = (number.wrapping_mul(2_654_435_761).wrapping_add(index as u32 * 97) >> 7) as u8;
     }
     fake
@@ -150,12 +175,31 @@ fn a_flood_of_fake_requests_keeps_no_ticket_holder_out_and_leaves_nothing_behind
     assert_eq!(connected, invited, "everybody with a ticket gets in, once");
     let lane = &transport.lanes[0];
     assert_eq!(format!("{:?}", lane.netcode).matches("PendingResponse").count(), 0, "a fake is forgotten at once");
-    let refused = lane.traffic.dropped.iter().find(|(reason, _)| *reason == "handshake").map_or(0, |(_, count)| *count);
+    let refused = lane.traffic.dropped.iter().find(|(reason, _)| *reason == "uninvited").map_or(0, |(_, count)| *count);
     assert_eq!(refused, u64::from(number), "every fake is counted");
     for stranger in &strangers {
         let answer = stranger.recv_from(&mut [0; 2048]);
         assert_eq!(answer.unwrap_err().kind(), ErrorKind::WouldBlock, "a fake is not answered");
     }
+}
+
+/// Broken by an allowance for all requests together, or for those of an address.
+#[test]
+fn whoever_floods_with_a_token_of_his_own_uses_up_its_allowance_and_nobody_elses() {
+    let mut transport = transport(1);
+    let address = transport.addresses()[0];
+    let mut rogue = Guest::invite(&mut transport, 0, 1);
+    let mut ada = Guest::invite(&mut transport, 0, 2);
+    let mut broken = rogue.request();
+    broken[500] ^= 1;
+    (0..400).for_each(|_| _ = rogue.socket.send_to(&broken, address).unwrap());
+    let honest = ada.request();
+    ada.socket.send_to(&honest, address).unwrap();
+    transport.receive(NOW, &mut |_| {});
+    let lane = &transport.lanes[0];
+    let count = |name: &str| lane.traffic.dropped.iter().find(|(reason, _)| *reason == name).map_or(0, |(_, n)| *n);
+    assert_eq!((count("handshake"), count("rate")), (8, 392), "eight are looked at");
+    assert_eq!(lane.traffic.sent_datagrams, 1, "Ada is answered");
 }
 
 #[test]

@@ -3,11 +3,14 @@
 //! In: tickets from the host, sockets from the service, batches from the shards. Out: [`Connection`]s, and what waits for them.
 //! *Invariant:* a ticket is looked at once: whoever shows it first has it, whether the shard then takes it or not.
 //! *Invariant:* every list has a limit: tickets, sockets in all, sockets without a ticket in all and per address.
+//! *Invariant:* sockets without a ticket keep nobody out: when there are too many in all, the one that has waited longest
+//! of the network with the most is closed for the one that comes.
 //! *Invariant:* no lock here is ever taken by a shard's thread while it ticks.
 //! Start reading at [`Gate::enter`], [`Gate::admit`] and [`distribute`].
 
+use std::cmp::Reverse;
 use std::collections::{HashMap, VecDeque};
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -15,11 +18,11 @@ use std::time::{Duration, Instant};
 
 use astro_shared::wire;
 use astro_shared::wire::websocket::{
-    CLOSE_OUTDATED, CLOSE_SHUTTING_DOWN, CLOSE_TICKET, CLOSE_TOO_SLOW, CLOSE_VOIDED, FRAMES_IN_FLIGHT_MAX, Hello,
-    SOCKETS_WAITING_MAX, SOCKETS_WAITING_PER_ADDRESS_MAX, TICKET_BYTES, TICKET_TTL_S,
+    CLOSE_NO_HELLO, CLOSE_OUTDATED, CLOSE_SHUTTING_DOWN, CLOSE_TICKET, CLOSE_TOO_SLOW, CLOSE_VOIDED,
+    FRAMES_IN_FLIGHT_MAX, Hello, SOCKETS_WAITING_MAX, SOCKETS_WAITING_PER_ADDRESS_MAX, TICKET_BYTES, TICKET_TTL_S,
 };
 use tokio::runtime::Handle;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc, watch};
 
 use super::mailbox::Mailbox;
 use super::pace::Verdict;
@@ -31,6 +34,8 @@ use crate::transport::{Allowance, LinkId};
 const TICKETS_MAX: usize = 64 * 1024;
 /// Sockets in all, those included that are being closed. Shards have fewer places for links on any machine we know.
 const SOCKETS_MAX: u32 = 64 * 1024;
+/// Bits of an IPv6 address that count as one network when a socket has to go: whoever has a /64 may well have a /48.
+const IPV6_CROWD_BITS: u32 = 48;
 /// How long sockets may take to close when the server stops.
 const STOP_WITHIN: Duration = Duration::from_millis(1500);
 
@@ -56,7 +61,7 @@ impl Default for SocketLimits {
 /// Why a socket is not let in; told before the upgrade.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refused {
-    /// Too many sockets without a ticket, in all or from this address.
+    /// Too many sockets without a ticket from this address.
     Waiting,
     /// Too many sockets.
     Full,
@@ -83,11 +88,11 @@ struct Tickets {
     by_age: VecDeque<(Instant, [u8; TICKET_BYTES])>,
 }
 
+/// Sockets that have not shown a ticket yet, by number: the oldest has the lowest.
 #[derive(Default)]
 struct Waiting {
-    all: usize,
-    /// No entry is zero.
-    by_address: HashMap<IpAddr, usize>,
+    next: u64,
+    sockets: HashMap<u64, (IpAddr, Arc<Notify>)>,
 }
 
 /// The way to one shard.
@@ -101,8 +106,28 @@ struct Port {
 /// A socket that has not shown a ticket yet.
 pub struct Visitor {
     gate: Arc<Gate>,
-    address: IpAddr,
+    number: u64,
+    evicted: Arc<Notify>,
     place: Option<OwnedSemaphorePermit>,
+}
+
+/// Why a visitor has to go before showing a ticket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Dismissed {
+    /// The server stops.
+    Stopping,
+    /// Others need the place, which is theirs already.
+    Evicted,
+}
+
+impl Dismissed {
+    /// The code to close with.
+    pub fn code(self) -> u16 {
+        match self {
+            Dismissed::Stopping => CLOSE_SHUTTING_DOWN,
+            Dismissed::Evicted => CLOSE_NO_HELLO,
+        }
+    }
 }
 
 /// A socket's way to its shard and back.
@@ -175,14 +200,17 @@ impl Gate {
         }
         let place = self.sockets.clone().try_acquire_owned().map_err(|_| Refused::Full)?;
         let mut waiting = lock(&self.waiting);
-        let from_address = waiting.by_address.get(&address).copied().unwrap_or_default();
-        if waiting.all >= self.limits.waiting_max || from_address >= self.limits.waiting_per_address_max {
+        if waiting.count(|other| other == address) >= self.limits.waiting_per_address_max {
             return Err(Refused::Waiting);
         }
-        waiting.all += 1;
-        waiting.by_address.insert(address, from_address + 1);
+        if waiting.sockets.len() >= self.limits.waiting_max {
+            waiting.evict();
+        }
+        waiting.next += 1;
+        let (number, evicted) = (waiting.next, Arc::<Notify>::default());
+        waiting.sockets.insert(number, (address, evicted.clone()));
         drop(waiting);
-        Ok(Visitor { gate: self.clone(), address, place: Some(place) })
+        Ok(Visitor { gate: self.clone(), number, evicted, place: Some(place) })
     }
 
     /// Sockets that are open, those being closed included.
@@ -192,7 +220,7 @@ impl Gate {
 
     /// Those of them that have not shown a ticket yet.
     pub fn waiting(&self) -> usize {
-        lock(&self.waiting).all
+        lock(&self.waiting).sockets.len()
     }
 
     /// Lets a socket in by its ticket, which is spent. The shard has the last word; it may close the connection at once.
@@ -258,25 +286,44 @@ impl Visitor {
         &self.gate
     }
 
-    /// Waits for the word that the server stops; answers the code to close with.
-    pub async fn stopped(&self) -> u16 {
+    /// Ends when the socket has to go.
+    pub async fn dismissed(&self) -> Dismissed {
         let mut stop = self.gate.stop.subscribe();
-        // The sender lives in the gate that we hold.
-        let _ = stop.wait_for(|stop| *stop).await;
-        CLOSE_SHUTTING_DOWN
+        tokio::select! {
+            // The sender lives in the gate that we hold.
+            _ = stop.wait_for(|stop| *stop) => Dismissed::Stopping,
+            () = self.evicted.notified() => Dismissed::Evicted,
+        }
     }
 }
 
 impl Drop for Visitor {
     fn drop(&mut self) {
-        let mut waiting = lock(&self.gate.waiting);
-        waiting.all = waiting.all.saturating_sub(1);
-        if let Some(count) = waiting.by_address.get_mut(&self.address) {
-            *count -= 1;
-            if *count == 0 {
-                waiting.by_address.remove(&self.address);
-            }
+        lock(&self.gate.waiting).sockets.remove(&self.number);
+    }
+}
+
+impl Waiting {
+    fn count(&self, of: impl Fn(IpAddr) -> bool) -> usize {
+        self.sockets.values().filter(|(address, _)| of(*address)).count()
+    }
+
+    /// Takes the place of the socket that has waited longest, of the network that has most.
+    fn evict(&mut self) {
+        let crowd = |address| self.count(|other| network(other) == network(address));
+        let first = self.sockets.iter().max_by_key(|(number, (address, _))| (crowd(*address), Reverse(**number)));
+        let first = first.map(|(number, _)| *number);
+        if let Some((_, evicted)) = first.and_then(|number| self.sockets.remove(&number)) {
+            evicted.notify_one();
         }
+    }
+}
+
+/// Whom an address counts with when a socket has to go.
+fn network(address: IpAddr) -> IpAddr {
+    match address {
+        IpAddr::V4(_) => address,
+        IpAddr::V6(v6) => Ipv6Addr::from_bits(v6.to_bits() & !(u128::MAX >> IPV6_CROWD_BITS)).into(),
     }
 }
 

@@ -6,6 +6,7 @@
 //! *Invariant:* the shard's thread waits for nothing here, and wakes the async side at most once per tick.
 //! *Invariant:* while the async side is behind, the batch is kept and merged; it holds at most one parcel per link.
 //! *Invariant:* one `receive` takes a bounded number of frames; a link that floods it is closed.
+//! *Invariant:* each packet is fenced: a panic costs that packet, not the shard.
 //! *Invariant:* an end of the shard half, by a panic or by a stop, closes every socket that it had.
 //! Start reading at [`WebSocketTransport::on_up`] and [`WebSocketTransport::send`]; then `gate`.
 
@@ -15,6 +16,7 @@ mod pace;
 mod parcel;
 
 use std::collections::{HashMap, HashSet};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::mpsc::Receiver;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -25,7 +27,8 @@ use astro_shared::wire::websocket::{CLOSE_TICKET, packets};
 use tokio::sync::mpsc::Sender;
 
 use super::{Allowance, Incoming, LinkId, Network, PACKETS_REFUSED_MAX, Traffic, Transport, Vacancy};
-pub use gate::{Connection, Gate, Offered, Refused, SocketLimits, Visitor};
+use crate::telemetry::stranger_line;
+pub use gate::{Connection, Dismissed, Gate, Offered, Refused, SocketLimits, Visitor};
 use parcel::Parcel;
 pub use parcel::SnapshotQueue;
 
@@ -175,10 +178,18 @@ impl Transport for WebSocketTransport {
                 take(Incoming::TooSlow(link));
             }
         }
+        let mut panics = 0;
         for _ in 0..FRAMES_WAITING_MAX {
             let up = self.up.get_mut().unwrap_or_else(PoisonError::into_inner).try_recv();
             let Ok(up) = up else { break };
-            self.on_up(up, now, take);
+            // Each packet has a fence of its own: what follows it is handed in all the same.
+            self.on_up(up, now, &mut |incoming| {
+                panics += usize::from(catch_unwind(AssertUnwindSafe(|| take(incoming))).is_err());
+            });
+        }
+        if panics > 0 {
+            (0..panics).for_each(|_| self.traffic.drop_one("panic"));
+            stranger_line!(error, panics, "what came over a WebSocket made the receive path panic; it was dropped");
         }
     }
 
@@ -217,8 +228,11 @@ impl Transport for WebSocketTransport {
     }
 
     fn vacancy(&self) -> Option<Vacancy> {
-        let taken = self.reserved.len() + self.links.len();
-        (taken < self.links_max).then_some(Vacancy { lane: 0, address: None })
+        (self.taken() < self.links_max).then_some(Vacancy { lane: 0, address: None })
+    }
+
+    fn taken(&self) -> usize {
+        self.reserved.len() + self.links.len()
     }
 
     fn reserve(&mut self, _vacancy: Vacancy, link: LinkId) {

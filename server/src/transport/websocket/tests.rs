@@ -340,11 +340,53 @@ fn sockets_without_a_ticket_are_few_from_one_address_and_in_all() {
     for last in 2..9 {
         waiting.extend((0..8).map(|_| from(last).expect("room")));
     }
-    assert_eq!((gate.waiting(), from(99).err()), (64, Some(Refused::Waiting)));
+    waiting.push(from(99).expect("a place of those who have most"));
+    assert_eq!(gate.waiting(), 64);
     drop(waiting);
     assert_eq!(gate.waiting(), 0);
     gate.stop();
     assert_eq!(from(1).err(), Some(Refused::Stopping));
+}
+
+/// Whether the socket was told to make room.
+fn is_out(visitor: &Visitor) -> bool {
+    futures_util::FutureExt::now_or_never(visitor.dismissed()) == Some(Dismissed::Evicted)
+}
+
+/// Broken by refusing when all places are taken, and by counting a customer's networks one by one.
+#[test]
+fn whoever_has_most_sockets_without_a_ticket_loses_the_oldest_to_each_that_comes() {
+    for crowd in [|n: u8| IpAddr::V4(Ipv4Addr::new(10, 0, 0, n)), |n| format!("2001:db8:1:{n}::").parse().unwrap()] {
+        let runtime = runtime();
+        let gate = Gate::new(SocketLimits::default(), runtime.handle().clone());
+        let lonely = gate.enter(HOME).unwrap();
+        let mut idle: Vec<Visitor> = (0..63).map(|n| gate.enter(crowd(1 + n / 8)).expect("room")).collect();
+        let guest = |n: u8| gate.enter(IpAddr::V4(Ipv4Addr::new(192, 0, 2, n))).expect("a place is made");
+        let guests: Vec<Visitor> = (0..20).map(guest).collect();
+        // They come back, and get only their own places.
+        idle.extend((0..20).filter_map(|n| gate.enter(crowd(101 + n / 8)).ok()));
+        assert!(!is_out(&lonely) && !guests.iter().any(is_out));
+        assert!(is_out(&idle[0]) && gate.waiting() == 64);
+        assert_eq!(idle.iter().filter(|visitor| is_out(visitor)).count(), 40 - 1);
+    }
+}
+
+/// Broken by handing packets in without a fence.
+#[test]
+fn a_packet_that_makes_the_host_panic_costs_itself_and_nothing_else() {
+    let mut shard = Shard::new();
+    shard.connect(ADA);
+    shard.up.send(Up::Frame(ADA, frame(&[CONTROL, INPUT, CONTROL]))).unwrap();
+    shard.up.send(Up::Frame(ADA, frame(&[INPUT]))).unwrap();
+    let mut came = 0;
+    shard.half.receive(shard.now, &mut |incoming| {
+        assert_ne!(incoming, Incoming::Payload(ADA, CONTROL), "injected");
+        came += 1;
+    });
+    assert_eq!(came, 2, "what was in and behind the same frame");
+    assert_eq!(shard.half.flush(shard.now).dropped, [("panic", 2)]);
+    shard.up.send(Up::Frame(ADA, frame(&[CONTROL]))).unwrap();
+    assert_eq!(receive(&mut shard.half, shard.now).len(), 1, "the link lives");
 }
 
 #[test]

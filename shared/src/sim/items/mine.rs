@@ -11,7 +11,7 @@ use crate::sim::game::{Game, Wound};
 use crate::sim::rules::bounds::Bounds;
 use crate::sim::rules::{rounded, ticks};
 use crate::sim::state::Mine as Laid;
-use crate::sim::units::{POSITION_PER_UNIT, Seat, along};
+use crate::sim::units::{POSITION_PER_UNIT, Seat, Tick, along};
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -107,7 +107,8 @@ pub(super) fn watch(game: &mut Game<'_>) {
     }
     let tick = game.state.round.tick;
     let mines = game.state.mines;
-    game.state.mines.retain(|mine| tick < mine.spent);
+    // Players are not told when a mine is spent: theirs stay until a snapshot takes them away.
+    game.state.mines.retain(|mine| tick < mine.spent || mine.spent == Tick(0));
     if !game.is_live() {
         return;
     }

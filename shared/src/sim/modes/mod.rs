@@ -130,11 +130,11 @@ impl Mode {
     /// # Errors
     /// A sentence for the one who asked.
     pub fn check_seats(self, seats: u8) -> Result<(), String> {
-        let possible = self.rules().seats();
-        if possible.contains(&seats) && (self.side(Seat(2)) == Seat(2) || seats.is_multiple_of(2)) {
+        let (possible, has_sides) = (self.rules().seats(), self.side(Seat(2)) != Seat(2));
+        if possible.contains(&seats) && (!has_sides || seats.is_multiple_of(2)) {
             return Ok(());
         }
-        let even = if self.side(Seat(2)) == Seat(2) { "" } else { ", an even number" };
+        let even = if has_sides { ", an even number" } else { "" };
         Err(format!("{} is played by {} to {} seats{even}", self.name(), possible.start(), possible.end()))
     }
 
