@@ -79,17 +79,17 @@ const ROOKIE: Limits = Limits {
 const REGULAR: Limits = Limits {
     think_every_ticks: 5,
     reaction_ticks: 18,
-    aim_error_steps: degrees(17),
+    aim_error_steps: degrees(15),
     range_ticks: 47,
-    manoeuvres: 4,
+    manoeuvres: 5,
     ricochets: false,
     dashes: false,
 };
 
 const VETERAN: Limits = Limits {
     think_every_ticks: 4,
-    reaction_ticks: 13,
-    aim_error_steps: degrees(9),
+    reaction_ticks: 14,
+    aim_error_steps: degrees(11),
     range_ticks: 45,
     manoeuvres: 6,
     ricochets: true,
