@@ -41,7 +41,8 @@ fn rounds_begin_with_the_arenas_rocks_clear_of_every_spawn_point() {
     for seed in 0..100 {
         let rocks = scattered(seed);
         assert_eq!(rocks.len(), 5);
-        for (rock, spawn) in rocks.iter().flat_map(|rock| rules.arena(4).spawns.iter().map(move |spawn| (rock, spawn))) {
+        for (rock, spawn) in rocks.iter().flat_map(|rock| rules.arena(4).spawns.iter().map(move |spawn| (rock, spawn)))
+        {
             let (dx, dy) = rules.arena(4).way((rock.x, rock.y), (spawn.x, spawn.y));
             let away = (i64::from(dx).pow(2) + i64::from(dy).pow(2)).isqrt() as i32;
             assert!(away > rock.radius() + 100 * UNIT, "seed {seed}: {} units", away / UNIT);
@@ -117,8 +118,7 @@ fn pieces_that_find_no_room_are_not_made() {
     let mut scene = Scene::live(2, &rocky(0, |text| text.rules.asteroid.hits = 1));
     scene.place(0, 100, 860, 0);
     scene.place(1, 1500, 860, 0);
-    let rocks: Vec<Asteroid> =
-        (0..ASTEROIDS_MAX as i32).map(|id| rock(id as u8, 100 + 145 * id, 300, 2)).collect();
+    let rocks: Vec<Asteroid> = (0..ASTEROIDS_MAX as i32).map(|id| rock(id as u8, 100 + 145 * id, 300, 2)).collect();
     put(&mut scene, &rocks);
     for id in 0..ASTEROIDS_MAX as i32 {
         scene.shoot(0, 100 + 145 * id, 200, 90);

@@ -158,7 +158,8 @@ fn sudden_death_hurts_who_is_outside_until_the_round_is_decided() {
 fn medals_are_for_their_deeds() {
     let mut scene = row(5, &in_mode(Mode::LastShip, |_| {}));
     let medals = |events: &[Event]| -> Vec<(u8, Medal)> {
-        let medal = |event: &Event| if let Event::MedalWon { seat, medal } = event { Some((seat.0, *medal)) } else { None };
+        let medal =
+            |event: &Event| if let Event::MedalWon { seat, medal } = event { Some((seat.0, *medal)) } else { None };
         events.iter().filter_map(medal).collect()
     };
     assert_eq!(medals(&shoot_down(&mut scene, 0, 1)), [(0, Medal::FirstBlood)]);

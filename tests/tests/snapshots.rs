@@ -289,16 +289,28 @@ fn one_wrong_bit_in_any_field_that_is_seen_is_a_mismatch() {
             disbelieved(wrong, what);
         });
         for seat in Seat::first(moment.decoded.seats) {
-            each_corruption(&moment.decoded.state.ships[seat.index()], audience, Some(seat), dice, |ship: Ship, what| {
-                let mut wrong = moment.decoded.clone();
-                wrong.state.ships[seat.index()] = ship;
-                disbelieved(wrong, what);
-            });
-            each_corruption(&moment.decoded.state.scores[seat.index()], audience, Some(seat), dice, |score: Score, what| {
-                let mut wrong = moment.decoded.clone();
-                wrong.state.scores[seat.index()] = score;
-                disbelieved(wrong, what);
-            });
+            each_corruption(
+                &moment.decoded.state.ships[seat.index()],
+                audience,
+                Some(seat),
+                dice,
+                |ship: Ship, what| {
+                    let mut wrong = moment.decoded.clone();
+                    wrong.state.ships[seat.index()] = ship;
+                    disbelieved(wrong, what);
+                },
+            );
+            each_corruption(
+                &moment.decoded.state.scores[seat.index()],
+                audience,
+                Some(seat),
+                dice,
+                |score: Score, what| {
+                    let mut wrong = moment.decoded.clone();
+                    wrong.state.scores[seat.index()] = score;
+                    disbelieved(wrong, what);
+                },
+            );
         }
         let fired = moment.decoded.events.iter().enumerate().filter_map(|(index, (_, event))| match event {
             Event::ShotFired { bullet } if moment.alive(bullet.id) => Some((index, *bullet)),

@@ -50,7 +50,8 @@ fn no_hull_passes_a_barrier_or_leaves_the_arena_whatever_pushes_it() {
                 scene.hold(seat, Input::new(turn, dice.percent(50), false));
                 if dice.percent(33) {
                     // As a chain of bumps could: the fastest that a velocity can be.
-                    let (vx, vy) = (dice.step(-16 * VELOCITY_PER_UNIT + 1..16 * VELOCITY_PER_UNIT), dice.step(-500_000..500_001));
+                    let (vx, vy) =
+                        (dice.step(-16 * VELOCITY_PER_UNIT + 1..16 * VELOCITY_PER_UNIT), dice.step(-500_000..500_001));
                     scene.edit_ship(seat, |ship| (ship.vx, ship.vy) = (vx, vy));
                 }
             }
@@ -104,7 +105,8 @@ fn a_bullet_bounces_like_light_as_often_as_the_arena_says() {
         while let Some(bullet) = scene.bullets().first().copied() {
             if bullet.angle != angle {
                 bounces += 1;
-                let (upright, sideways) = (Angle(0).turned(-i32::from(angle.0)), Angle(0).turned(2048 - i32::from(angle.0)));
+                let (upright, sideways) =
+                    (Angle(0).turned(-i32::from(angle.0)), Angle(0).turned(2048 - i32::from(angle.0)));
                 assert!([upright, sideways].contains(&bullet.angle), "{angle:?} became {:?}", bullet.angle);
                 assert_eq!(bullet.bounces, bounces);
                 angle = bullet.angle;

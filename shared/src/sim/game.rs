@@ -83,10 +83,11 @@ impl Game<'_> {
     }
 }
 
+/// What a step needs of each match.
+type Parts = (&'static Setup, &'static Inputs, &'static mut State, &'static mut Scratch, &'static mut Events);
+
 /// A system that takes `step` to every match in turn.
-pub(super) fn each(
-    step: fn(&mut Game<'_>),
-) -> impl FnMut(Query<(&Setup, &Inputs, &mut State, &mut Scratch, &mut Events)>) {
+pub(super) fn each(step: fn(&mut Game<'_>)) -> impl FnMut(Query<Parts>) {
     move |mut matches| {
         for (setup, inputs, state, scratch, events) in &mut matches {
             let (rules, arena) = (&*setup.ruleset, setup.arena());

@@ -92,7 +92,7 @@ pub(super) fn bank(scene: &Scene<'_>, aim: &Aim) -> Option<Aim> {
         return None;
     }
     let (own, (x, y)) = (scene.own, aim.way);
-    let mirrored = match scene.now.0 / scene.limits.think_every_ticks & 3 {
+    let mirrored = match (scene.now.0 / scene.limits.think_every_ticks) & 3 {
         0 => (-2 * own.x - x, y),
         1 => (2 * (arena.width - 1 - own.x) - x, y),
         2 => (x, -2 * own.y - y),

@@ -39,10 +39,10 @@ pub(super) fn fight(scene: &Scene<'_>) -> Wish {
         let wish = go(scene, aim.way);
         return armed(scene, wish, &aim, target);
     }
-    if arms::is_loaded(scene) || scene.own.windup_ticks > 0 {
-        if let Some(wish) = attack(scene, &aim, target) {
-            return wish;
-        }
+    if (arms::is_loaded(scene) || scene.own.windup_ticks > 0)
+        && let Some(wish) = attack(scene, &aim, target)
+    {
+        return wish;
     }
     if let Some(way) = errand(scene, rough_length(aim.way)) {
         return go(scene, way);

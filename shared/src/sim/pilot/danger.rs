@@ -145,10 +145,10 @@ fn path(scene: &Scene<'_>, manoeuvre: &Manoeuvre) -> Path {
             }
             let speed = rough_length((vx >> 4, vy >> 4));
             if speed > top {
-                (vx, vy) = ((vx >> 4) * top / speed << 4, (vy >> 4) * top / speed << 4);
+                (vx, vy) = (((vx >> 4) * top / speed) << 4, ((vy >> 4) * top / speed) << 4);
             }
         }
-        path[step + 1] = (path[step].0 + (vx * STEP_TICKS >> 4), path[step].1 + (vy * STEP_TICKS >> 4));
+        path[step + 1] = (path[step].0 + ((vx * STEP_TICKS) >> 4), path[step].1 + ((vy * STEP_TICKS) >> 4));
     }
     path
 }

@@ -98,7 +98,7 @@ impl<'a> Scene<'a> {
     /// The present error of the hand, in angle steps: small ones are more likely than large ones.
     pub fn unsteadiness(&self) -> i32 {
         let spread = self.limits.aim_error_steps + 1;
-        let part = |bits: u64| (bits & 0xffff) as i32 * spread >> 16;
+        let part = |bits: u64| ((bits & 0xffff) as i32 * spread) >> 16;
         part(self.noise) - part(self.noise >> 16)
     }
 
