@@ -23,15 +23,24 @@ mod wish;
 pub use skill::Skill;
 
 use super::input::Input;
+use super::rng::{Purpose, random};
 use super::round::Phase;
 use super::rules::Ruleset;
 use super::tables::View;
 use super::units::{Seat, Tick};
 use scene::Scene;
 
+/// Seats draw anew after so many ticks, as a shift, in which order they think: about every 4 s.
+const TURNS_SHIFT: u32 = 8;
+
 /// Whether the pilot of `seat` thinks in this tick.
+///
+/// Who thinks a tick before another wins most races between equals, so the order is drawn: with a fixed one, seat 1 won
+/// 3.7 % more rounds of duels than its share.
 pub fn thinks(seat: Seat, skill: Skill, tick: Tick) -> bool {
-    (tick.0 + u32::from(seat.0)).is_multiple_of(skill.limits().think_every_ticks)
+    let every = skill.limits().think_every_ticks;
+    let drawn = random(0, Purpose::Pilot, tick.0 >> TURNS_SHIFT, u32::from(seat.0)) >> 32;
+    (tick.0 + (drawn % u64::from(every)) as u32).is_multiple_of(every)
 }
 
 /// What the pilot of `seat` does from `tick` on, knowing `view`.

@@ -79,7 +79,7 @@ const ROOKIE: Limits = Limits {
 const REGULAR: Limits = Limits {
     think_every_ticks: 5,
     reaction_ticks: 18,
-    aim_error_steps: degrees(15),
+    aim_error_steps: degrees(17),
     range_ticks: 47,
     manoeuvres: 5,
     ricochets: false,
@@ -89,7 +89,7 @@ const REGULAR: Limits = Limits {
 const VETERAN: Limits = Limits {
     think_every_ticks: 4,
     reaction_ticks: 14,
-    aim_error_steps: degrees(11),
+    aim_error_steps: degrees(10),
     range_ticks: 45,
     manoeuvres: 6,
     ricochets: true,
