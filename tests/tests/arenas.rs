@@ -122,6 +122,8 @@ fn every_preset_ends_by_itself_in_its_own_arena() {
             println!("{name} by {seats}: {} ticks, {kills} kills", state.round.tick.0);
             assert!(kills > 0, "{name} by {seats}: nobody met anybody");
             assert!(!happened.is_empty());
+            // Eight minutes, waiting and countdowns included.
+            assert!(name != "standard" || state.round.tick.0 < 8 * 60 * 60, "standard by {seats} is too long");
         }
     }
 }
