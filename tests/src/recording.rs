@@ -11,7 +11,8 @@ use astro_recorded::{RecordedMatch, TICKS};
 use astro_shared::assets::{ARENAS, RULES};
 use astro_shared::sim;
 use astro_shared::sim::arena::{
-    ArenaText, DiscText, Edge, GateText, LayoutText, PADS_MAX, PlaceText, SMALL_SEATS_MAX, SpawnText, WallText, WellText,
+    ArenaText, DiscText, Edge, GateText, LayoutText, PADS_MAX, PlaceText, SMALL_SEATS_MAX, SpawnText, WallText,
+    WellText,
 };
 use astro_shared::sim::input::Input;
 use astro_shared::sim::items::Item;
@@ -170,7 +171,12 @@ fn drawn_layout(dice: &mut Dice, spawns: usize) -> LayoutText {
             .collect(),
         walls: (0..dice.below(3)).map(|_| wall(dice)).collect(),
         gates: (0..dice.below(3))
-            .map(|_| GateText { wall: wall(dice), open_ms: 1500, closed_ms: dice.within(500..4000) as u32, offset_ms: 0 })
+            .map(|_| GateText {
+                wall: wall(dice),
+                open_ms: 1500,
+                closed_ms: dice.within(500..4000) as u32,
+                offset_ms: 0,
+            })
             .collect(),
         pillars: (0..dice.below(3)).map(|_| disc(right(dice), dice.within(16..60) as u32)).collect(),
         wells: (0..dice.below(2))

@@ -156,9 +156,7 @@ fn what_decodes_from_damaged_bytes_can_be_applied_loaded_and_played_on_without_h
         decoded += 1;
         let mut known = View::empty(audience, 8);
         let key = sim::open(&mut world, 5, 8, rules.clone());
-        if snapshot.apply(&mut known, &rules).is_ok()
-            && sim::load_view(&mut world, key, &known).is_ok()
-        {
+        if snapshot.apply(&mut known, &rules).is_ok() && sim::load_view(&mut world, key, &known).is_ok() {
             loaded += 1;
             (0..3).for_each(|_| sim::tick(&mut world));
             let _ = sim::view_hash(&world, key, audience);

@@ -148,7 +148,7 @@ fn thousands_of_snapshots_over_a_bad_network_rebuild_the_servers_view_bit_for_bi
 /// Rules under which the sky holds as many bullets as it can.
 fn crowded() -> Arc<Ruleset> {
     rules_with("classic", |text| {
-        (text.rules.gun.magazine, text.rules.gun.reload_ms, text.rules.gun.cooldown_ms) = (7, 50, 283);
+        (text.rules.gun.magazine, text.rules.gun.reload_ms, text.rules.gun.cooldown_ms) = (7, 50, 333);
         (text.rules.gun.bullet_life_ms, text.rules.gun.bullet_speed) = (2000, 60.0);
         (text.rules.gun.damage, text.rules.ship.hull) = (1, 127);
     })
@@ -289,16 +289,28 @@ fn one_wrong_bit_in_any_field_that_is_seen_is_a_mismatch() {
             disbelieved(wrong, what);
         });
         for seat in Seat::first(moment.decoded.seats) {
-            each_corruption(&moment.decoded.state.ships[seat.index()], audience, Some(seat), dice, |ship: Ship, what| {
-                let mut wrong = moment.decoded.clone();
-                wrong.state.ships[seat.index()] = ship;
-                disbelieved(wrong, what);
-            });
-            each_corruption(&moment.decoded.state.scores[seat.index()], audience, Some(seat), dice, |score: Score, what| {
-                let mut wrong = moment.decoded.clone();
-                wrong.state.scores[seat.index()] = score;
-                disbelieved(wrong, what);
-            });
+            each_corruption(
+                &moment.decoded.state.ships[seat.index()],
+                audience,
+                Some(seat),
+                dice,
+                |ship: Ship, what| {
+                    let mut wrong = moment.decoded.clone();
+                    wrong.state.ships[seat.index()] = ship;
+                    disbelieved(wrong, what);
+                },
+            );
+            each_corruption(
+                &moment.decoded.state.scores[seat.index()],
+                audience,
+                Some(seat),
+                dice,
+                |score: Score, what| {
+                    let mut wrong = moment.decoded.clone();
+                    wrong.state.scores[seat.index()] = score;
+                    disbelieved(wrong, what);
+                },
+            );
         }
         let fired = moment.decoded.events.iter().enumerate().filter_map(|(index, (_, event))| match event {
             Event::ShotFired { bullet } if moment.alive(bullet.id) => Some((index, *bullet)),

@@ -68,7 +68,8 @@ impl SimPlugin {
 
     fn schedule() -> Schedule {
         let (first, others) = STEPS.split_first().expect("a tick has steps");
-        let in_order = others.iter().fold(each(first.run).into_configs(), |before, step| (before, each(step.run)).chain());
+        let in_order =
+            others.iter().fold(each(first.run).into_configs(), |before, step| (before, each(step.run)).chain());
         Self::single_threaded(SimTick, in_order)
     }
 

@@ -21,7 +21,10 @@ const MEANINGS: &[(&str, &str)] = &[
     ("round.phase", "see the list below"),
     ("round.phase_ends", "tick at which the phase ends on its own; 0: open end"),
     ("round.number", "rounds begun so far"),
-    ("round.winner", "seat + 1 of who won the last ended round (or the match, once over); 0: drawn. Of a side: its lowest seat"),
+    (
+        "round.winner",
+        "seat + 1 of who won the last ended round (or the match, once over); 0: drawn. Of a side: its lowest seat",
+    ),
     ("round.holder", "seat + 1 of who alone stands in the zone; 0: nobody. Of a side: its lowest seat"),
     ("ship.x", "position, 1/256 arena unit, to the right; 0 up to the arena's width"),
     ("ship.y", "position, 1/256 arena unit, upward; 0 up to the arena's height"),
@@ -223,8 +226,9 @@ impl Walk for Reading<'_> {
     fn table<T: Fields>(&mut self, shape: Shape, rows: &[T]) {
         match shape {
             Shape::One => self.row::<T>(T::NAME, Visible::Everyone),
-            Shape::PerSeat => (0..rows.len())
-                .for_each(|seat| self.row::<T>(&format!("{} {seat}", T::NAME), Visible::Everyone)),
+            Shape::PerSeat => {
+                (0..rows.len()).for_each(|seat| self.row::<T>(&format!("{} {seat}", T::NAME), Visible::Everyone))
+            }
             Shape::List => self.list::<T>(LIST_BITS),
             Shape::ByEvent | Shape::Sighted => {}
         }
