@@ -13,7 +13,7 @@ use astro_shared::sim::fields::Audience;
 use astro_shared::sim::input::Input;
 use astro_shared::sim::pilot::{self, Skill};
 use astro_shared::sim::round::Phase;
-use astro_shared::sim::rules::{self, Ruleset, RulesetText};
+use astro_shared::sim::rules::{self, AssetError, Ruleset, RulesetText};
 use astro_shared::sim::state::Inputs;
 use astro_shared::sim::tables::{MatchParts, MatchRef};
 use astro_shared::sim::units::{SEATS_MAX, Seat, Tick};
@@ -35,14 +35,18 @@ pub fn rules(name: &str) -> Arc<Ruleset> {
 
 /// A built-in preset with some rules changed.
 pub fn rules_with(name: &str, edit: impl FnOnce(&mut RulesetText)) -> Arc<Ruleset> {
-    try_rules_with(name, edit).expect("legal rules")
+    edited(name, edit).expect("legal rules")
 }
 
 /// A built-in preset with some rules changed; `None` when the result is not legal.
 pub fn try_rules_with(name: &str, edit: impl FnOnce(&mut RulesetText)) -> Option<Arc<Ruleset>> {
+    edited(name, edit).ok()
+}
+
+fn edited(name: &str, edit: impl FnOnce(&mut RulesetText)) -> Result<Arc<Ruleset>, AssetError> {
     let mut text = text_of(&rules(name));
     edit(&mut text);
-    Ruleset::new(text, "edited rules", "edited arena").ok().map(Arc::new)
+    Ruleset::new(text, "edited rules", "edited arena").map(Arc::new)
 }
 
 /// A ruleset as it was written.

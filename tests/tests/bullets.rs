@@ -80,7 +80,7 @@ fn extremes() -> Arc<Ruleset> {
         (text.rules.gun.bullet_speed, text.rules.gun.bullet_life_ms) = (1800.0, 1500);
         let arena = &mut text.arena.large;
         (arena.width, arena.height) = (700, 700);
-        arena.pads.clear();
+        (arena.pads, arena.zone) = (Vec::new(), None);
         for (index, spawn) in arena.spawns.iter_mut().enumerate() {
             (spawn.x, spawn.y) = (index as u32 % 3 * 200, index as u32 / 3 * 200);
         }

@@ -196,7 +196,7 @@ fn ships_and_bullets_always_stay_inside_the_arena() {
     let cramped = rules_with("classic", |text| {
         let arena = &mut text.arena.large;
         (arena.width, arena.height) = (400, 400);
-        arena.pads.clear();
+        (arena.pads, arena.zone) = (Vec::new(), None);
         for (index, spawn) in arena.spawns.iter_mut().enumerate() {
             (spawn.x, spawn.y) = (index as u32 % 3 * 134, index as u32 / 3 * 134);
         }

@@ -78,9 +78,9 @@ fn one_flipped_input_bit_is_found_and_its_tick_named() {
 /// Broken by column checks that name a neighbour, or none.
 #[test]
 fn the_fields_that_differ_are_named() {
-    let mut replay = read(&recorded(3, 2, "sprint").0);
-    // Full thrust through the last 64 ticks before a checkpoint in live play.
-    let checkpoint = Tick(CHECKPOINT_TICKS * 4);
+    let mut replay = read(&recorded(3, 2, "classic").0);
+    // A checkpoint after the first countdown, long before the end.
+    let checkpoint = Tick(CHECKPOINT_TICKS * 6);
     let flown = replay.inputs_at(checkpoint).seats[0];
     replay.set_input(checkpoint, Seat(0), Input::new(flown.turn() as i8, !flown.thrust(), flown.fire()));
     let Verdict::Differs { tick, seen_at, fields } = replay.verify() else { panic!("unseen") };

@@ -184,7 +184,8 @@ fn a_kill_is_told_as_hit_destroyed_and_round_won_and_counts_for_everyone() {
     assert_eq!((killer.survival_ticks - since, victim.survival_ticks - since), (11, 10));
 }
 
-/// Broken by letting the first death of a tick take the victim's own bullet out of the sky.
+/// Broken by letting the first death of a tick take the victim's own bullet out of the sky, by first blood that goes by
+/// seats instead of by time, or by a last stand of somebody who falls.
 #[test]
 fn two_ships_that_kill_each_other_in_one_tick_are_both_credited_and_draw_the_round() {
     let mut scene = lined_up(2, &rules("classic"));
@@ -195,8 +196,8 @@ fn two_ships_that_kill_each_other_in_one_tick_are_both_credited_and_draw_the_rou
         Event::ShipHit { bullet: early, victim: Seat(1) },
         Event::ShipHit { bullet: late, victim: Seat(0) },
         destroyed(0, 1, 0),
-        Event::MedalWon { seat: Seat(1), medal: Medal::FirstBlood },
         destroyed(1, 0, 0),
+        Event::MedalWon { seat: Seat(0), medal: Medal::FirstBlood },
         Event::RoundDrawn {},
     ];
     assert_eq!(scene.tick(), expected);

@@ -32,6 +32,10 @@ pub(super) struct Death {
     pub by: Option<Seat>,
     pub weapon: Weapon,
     pub flown_ticks: u16,
+    /// When in the tick, in 1/65536.
+    time: u32,
+    /// The first of its round; of several in one tick the earliest, of equal ones that of the lowest seat.
+    pub is_first: bool,
 }
 
 /// Sums the tick's wounds and lets ships and pods end, all at once.
@@ -45,6 +49,11 @@ pub(super) fn settle(game: &mut Game<'_>) {
     let mut deaths = [None; SEATS_MAX];
     for wound in wounds.iter() {
         suffer(game, wound, &mut deaths[wound.victim.index()]);
+    }
+    if game.state.round.destroyed == 0
+        && let Some(first) = deaths.iter_mut().flatten().min_by_key(|death| death.time)
+    {
+        first.is_first = true;
     }
     for victim in game.seats() {
         if let Some(death) = deaths[victim.index()] {
@@ -74,7 +83,8 @@ fn suffer(game: &mut Game<'_>, wound: &Wound, death: &mut Option<Death>) {
     if ship.hull == 0 && death.is_none() {
         // A rock or the arena finishes what no enemy began; friends are no enemies.
         let enemy = wound.by.filter(|by| game.setup.side(*by) != game.setup.side(wound.victim));
-        *death = Some(Death { by: enemy, weapon: wound.weapon, flown_ticks: wound.flown_ticks });
+        let (weapon, flown_ticks, time) = (wound.weapon, wound.flown_ticks, wound.time);
+        *death = Some(Death { by: enemy, weapon, flown_ticks, time, is_first: false });
     }
 }
 

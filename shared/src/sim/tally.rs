@@ -48,9 +48,10 @@ fn credit_kill(game: &mut Game<'_>, killer: Seat, death: Death) {
     score.chain_tick = tick;
     let chain = score.chain;
     let ship = &game.state.ships[killer.index()];
-    let last_stand = ship.alive && u32::from(ship.hull) * 4 <= u32::from(game.rules.hull);
+    // Who dies in the same tick has not stood.
+    let last_stand = ship.alive && ship.hull > 0 && u32::from(ship.hull) * 4 <= u32::from(game.rules.hull);
     let medals = [
-        (Medal::FirstBlood, game.state.round.destroyed == 0),
+        (Medal::FirstBlood, death.is_first),
         (Medal::Double, chain == 2),
         (Medal::Triple, chain == 3),
         (Medal::LongShot, death.weapon == Weapon::Gun && death.flown_ticks >= LONG_SHOT_TICKS),

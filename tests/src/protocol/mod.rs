@@ -14,7 +14,7 @@ use std::fmt::{Display, Write};
 use astro_server::api::quickplay;
 use astro_server::host::{crew, link};
 use astro_shared::api::{NAME_CHARS_MAX, QuickplayRequest, TicketAnswer, hex};
-use astro_shared::assets::{RULES, sample_ruleset};
+use astro_shared::assets::{ARENAS, RULES, sample_ruleset};
 use astro_shared::sim::arena::SMALL_SEATS_MAX;
 use astro_shared::sim::event::{EVENT_KIND_BITS, Medal, Weapon};
 use astro_shared::sim::fields::{Audience, Visible};
@@ -22,6 +22,7 @@ use astro_shared::sim::input::Input;
 use astro_shared::sim::items::Item;
 use astro_shared::sim::modes::Mode;
 use astro_shared::sim::round::Phase;
+use astro_shared::sim::rules::Overrides;
 use astro_shared::sim::state::{Asteroid, Bomb, Bullet, Homing, Mine, Pad, Round, Score, Ship};
 use astro_shared::sim::units::{
     ANGLE_STEPS, MatchId, POSITION_PER_UNIT, SEATS_MAX, Seat, TICKS_PER_SECOND, TURN_MAX, Tick, VELOCITY_PER_UNIT,
@@ -143,6 +144,10 @@ fn joining(values: &mut Values) {
         websocket_ticket: BASE64.encode(std::array::from_fn::<u8, { websocket::TICKET_BYTES }, _>(|index| index as u8)),
         websocket_url: format!("ws://play.example.org:8080{}", websocket::PATH),
     };
+    let stem = |(file, _): &(&str, &str)| format!("`{}`", file.trim_start_matches("arenas/").trim_end_matches(".ron"));
+    values.set("ARENAS", ARENAS.iter().map(stem).collect::<Vec<_>>().join(", "));
+    let quoted = |name: &&str| format!("`{name}`");
+    values.set("OVERRIDES", Overrides::NAMES.iter().map(quoted).collect::<Vec<_>>().join(", "));
     values.set("MODES", Mode::ALL.iter().map(|mode| format!("`{}`", mode.name())).collect::<Vec<_>>().join(", "));
     values.set("SMALL_SEATS_MAX", SMALL_SEATS_MAX);
     values.set("TICKET_ANSWER", json(serde_json::to_string_pretty(&answer)));
