@@ -10,7 +10,7 @@ use crate::sim::game::Game;
 use crate::sim::rng::{Purpose, random};
 use crate::sim::rules::Ruleset;
 use crate::sim::state::{Pad, State};
-use crate::sim::units::{POSITION_PER_UNIT, Tick};
+use crate::sim::units::{POSITION_PER_UNIT, Seat, Tick};
 
 /// From a pad's middle to a hull's rim, at most, to take what lies there.
 const REACH: i32 = 14 * POSITION_PER_UNIT;
@@ -24,7 +24,7 @@ pub(in crate::sim) fn clear_pads(state: &mut State, rules: &Ruleset, arena: &Are
     }
 }
 
-/// Announces what is due, and hands what lies ready to the first ship in seat order that reaches it.
+/// Announces what is due, and hands what lies ready to a ship that reaches it.
 pub(in crate::sim) fn announce_and_take(game: &mut Game<'_>) {
     if !game.is_live() || game.rules.items.allowed.is_empty() {
         return;
@@ -53,7 +53,11 @@ fn take(game: &mut Game<'_>, index: usize, item: Item) {
         let (dx, dy) = game.arena.way(ship, place);
         i64::from(dx).pow(2) + i64::from(dy).pow(2) <= reach * reach
     };
-    let Some(seat) = game.alive().find(|seat| near(game.state.ships[seat.index()].at())) else { return };
+    // Of several, one drawn by the tick: no seat is always first.
+    let first = game.state.round.tick.0 % u32::from(game.setup.seats);
+    let turn = |seat: &Seat| (u32::from(seat.0) + u32::from(game.setup.seats) - first) % u32::from(game.setup.seats);
+    let reaching = game.alive().filter(|seat| near(game.state.ships[seat.index()].at()));
+    let Some(seat) = reaching.min_by_key(turn) else { return };
     let charges = item.charges(&game.rules.items);
     if charges > 0 {
         let ship = &mut game.state.ships[seat.index()];
