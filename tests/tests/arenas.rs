@@ -59,7 +59,10 @@ fn a_duel_is_the_same_from_both_sides_on_the_grid() {
         // Across the middle, too: y becomes minus y.
         let mut mirrored = arena.spawns.iter().map(|spawn| {
             let across = (spawn.x, arena.height - spawn.y);
-            arena.spawns.iter().any(|s| (s.x, s.y) == across && s.angle == spawn.angle.turned(-2 * i32::from(spawn.angle.0)))
+            arena
+                .spawns
+                .iter()
+                .any(|s| (s.x, s.y) == across && s.angle == spawn.angle.turned(-2 * i32::from(spawn.angle.0)))
         });
         assert!(mirrored.all(|found| found), "{}: mirrored headings", text.name);
     }
