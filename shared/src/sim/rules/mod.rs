@@ -190,18 +190,20 @@ impl Ruleset {
             items: ItemsGrid::new(&rules.items),
             text,
         };
-        let alive = ruleset.bullets_per_seat();
-        if alive > BULLETS_PER_SEAT_MAX {
-            return Err(AssetError {
-                file: rules_file.into(),
-                field: "gun".into(),
-                reason: format!(
-                    "one ship could have {alive} bullets in flight, at most {BULLETS_PER_SEAT_MAX} are supported; \
-                     lower `bullet_life_ms` or `magazine`, or raise `reload_ms` or `cooldown_ms`"
-                ),
-            });
-        }
+        ruleset.check_bullets(rules_file)?;
         Ok(ruleset)
+    }
+
+    fn check_bullets(&self, file: &str) -> Result<(), AssetError> {
+        let alive = self.bullets_per_seat();
+        if alive <= BULLETS_PER_SEAT_MAX {
+            return Ok(());
+        }
+        let reason = format!(
+            "one ship could have {alive} bullets in flight, at most {BULLETS_PER_SEAT_MAX} are supported; lower \
+             `bullet_life_ms` or `magazine`, or raise `reload_ms` or `cooldown_ms`"
+        );
+        Err(AssetError { file: file.into(), field: "gun".into(), reason })
     }
 
     /// Reads both documents from their files' text.
