@@ -15,7 +15,8 @@ use clap::Parser;
 
 fn main() -> ExitCode {
     // A leading `--` of one's own is accepted: cargo passes it on.
-    let options = Options::parse_from(std::env::args().enumerate().filter(|(at, a)| *at != 1 || a != "--").map(|x| x.1));
+    let options =
+        Options::parse_from(std::env::args().enumerate().filter(|(at, a)| *at != 1 || a != "--").map(|x| x.1));
     match run(&options) {
         Ok(()) => ExitCode::SUCCESS,
         Err(reason) => {
@@ -69,7 +70,8 @@ fn end_progress() {
 fn write_heat(folder: &Path, plan: &Plan, tally: &Tally) -> Result<(), String> {
     let name = format!("{}-{}-{}.svg", plan.rules.mode.name(), plan.rules.arena_name(), plan.seats);
     let path = folder.join(name);
-    std::fs::write(&path, tally.heat.svg(&plan.arena, plan.seats)).map_err(|error| format!("--out: {}: {error}", path.display()))?;
+    std::fs::write(&path, tally.heat.svg(&plan.arena, plan.seats))
+        .map_err(|error| format!("--out: {}: {error}", path.display()))?;
     eprintln!("{}", path.display());
     Ok(())
 }

@@ -147,4 +147,3 @@ fn think(flown: &mut Flown, inputs: &mut Inputs, state: MatchRef<'_>) {
         inputs.seats[seat.index()] = flown.held[seat.index()];
     }
 }
-

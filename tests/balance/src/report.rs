@@ -108,9 +108,9 @@ fn shares(shares: &[Share]) -> String {
     format!("{} % of an equal share: {}", parts.join(" "), verdict(shares))
 }
 
-/// What chance alone does to a share of so many decisions, as two standard deviations; relative to an equal share.
+/// What chance alone does to the worst of a few shares, relative to an equal one: two and a half standard deviations.
 pub fn chance(share: &Share) -> f64 {
-    if share.fair > 0.0 { 2.0 / share.fair.sqrt() } else { 0.0 }
+    if share.fair > 0.0 { 2.5 / share.fair.sqrt() } else { 0.0 }
 }
 
 fn verdict(shares: &[Share]) -> String {

@@ -81,7 +81,9 @@ impl Story {
 
     fn take(&mut self, state: &MatchRef<'_>, event: &Event) {
         match *event {
-            Event::RoundStarted { .. } => self.rounds.push(RoundStory { spawns: spawns(state), ..RoundStory::default() }),
+            Event::RoundStarted { .. } => {
+                self.rounds.push(RoundStory { spawns: spawns(state), ..RoundStory::default() })
+            }
             Event::ShipDestroyed { victim, by, weapon, .. } => {
                 self.deaths.push((weapon, by.is_some(), state.ships[victim.index()].at()));
                 if let (Some(by), Some(round)) = (by, self.rounds.last_mut()) {

@@ -312,7 +312,8 @@ fn beams(scene: &Scene<'_>, threats: &mut Threats) {
             let (direction, velocity) = ((ship.angle.cos(), ship.angle.sin()), per_tick(ship));
             let reach = own_radius(scene) + laser.half_width + 12 * UNIT;
             let until_tick = i32::from(ship.windup_ticks);
-            let beam = Threat { kind: Kind::Beam, at, velocity, direction, reach, until_tick, weight: 256, from_tick: 0 };
+            let beam =
+                Threat { kind: Kind::Beam, at, velocity, direction, reach, until_tick, weight: 256, from_tick: 0 };
             let _ = threats.push(beam);
         }
     }

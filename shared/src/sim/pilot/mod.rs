@@ -16,6 +16,8 @@ mod geometry;
 mod prey;
 mod scene;
 mod skill;
+#[cfg(test)]
+mod tests;
 mod wish;
 
 pub use skill::Skill;

@@ -69,8 +69,8 @@ const fn degrees(degrees: i32) -> i32 {
 const ROOKIE: Limits = Limits {
     think_every_ticks: 6,
     reaction_ticks: 24,
-    aim_error_steps: degrees(28),
-    range_ticks: 55,
+    aim_error_steps: degrees(26),
+    range_ticks: 50,
     manoeuvres: 0,
     ricochets: false,
     dashes: false,
@@ -79,18 +79,18 @@ const ROOKIE: Limits = Limits {
 const REGULAR: Limits = Limits {
     think_every_ticks: 5,
     reaction_ticks: 18,
-    aim_error_steps: degrees(17),
-    range_ticks: 48,
-    manoeuvres: 4,
+    aim_error_steps: degrees(15),
+    range_ticks: 47,
+    manoeuvres: 5,
     ricochets: false,
     dashes: false,
 };
 
 const VETERAN: Limits = Limits {
     think_every_ticks: 4,
-    reaction_ticks: 13,
-    aim_error_steps: degrees(10),
-    range_ticks: 40,
+    reaction_ticks: 14,
+    aim_error_steps: degrees(11),
+    range_ticks: 45,
     manoeuvres: 6,
     ricochets: true,
     dashes: true,
@@ -99,7 +99,7 @@ const VETERAN: Limits = Limits {
 const ACE: Limits = Limits {
     think_every_ticks: 3,
     reaction_ticks: 8,
-    aim_error_steps: degrees(3),
+    aim_error_steps: degrees(4),
     range_ticks: 44,
     manoeuvres: 9,
     ricochets: true,
