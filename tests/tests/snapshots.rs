@@ -149,7 +149,7 @@ fn thousands_of_snapshots_over_a_bad_network_rebuild_the_servers_view_bit_for_bi
 fn crowded() -> Arc<Ruleset> {
     rules_with("classic", |text| {
         (text.rules.gun.magazine, text.rules.gun.reload_ms, text.rules.gun.cooldown_ms) = (7, 50, 333);
-        (text.rules.gun.bullet_life_ms, text.rules.gun.bullet_speed) = (2000, 60.0);
+        (text.rules.gun.bullet_life_ms, text.rules.gun.bullet_speed) = (2100, 60.0);
         (text.rules.gun.damage, text.rules.ship.hull) = (1, 127);
     })
 }
