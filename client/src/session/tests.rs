@@ -174,7 +174,7 @@ fn a_dropped_bullet_event_is_a_mismatch_until_an_absolute_snapshot_heals_it() {
     let wrong = stage.session.statistics().state_mismatches;
     assert!(wrong > 0, "bullets missing from the World are noticed");
     stage.drop_event = |_| false;
-    stage.play(20);
+    stage.play(60);
     let healed = stage.session.statistics().state_mismatches;
     stage.play(300);
     assert_eq!(stage.session.statistics().state_mismatches, healed, "healed for good");
