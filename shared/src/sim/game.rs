@@ -84,10 +84,10 @@ impl Game<'_> {
 }
 
 /// What a step needs of each match.
-type Parts = (&'static Setup, &'static Inputs, &'static mut State, &'static mut Scratch, &'static mut Events);
+type Parts<'a> = (&'a Setup, &'a Inputs, &'a mut State, &'a mut Scratch, &'a mut Events);
 
 /// A system that takes `step` to every match in turn.
-pub(super) fn each(step: fn(&mut Game<'_>)) -> impl FnMut(Query<Parts>) {
+pub(super) fn each(step: fn(&mut Game<'_>)) -> impl FnMut(Query<Parts<'static>>) {
     move |mut matches| {
         for (setup, inputs, state, scratch, events) in &mut matches {
             let (rules, arena) = (&*setup.ruleset, setup.arena());
