@@ -73,8 +73,8 @@ pub fn record(number: usize) -> RecordedMatch {
 /// What the dice hold down: anything, for a while.
 fn roll(held: &mut (Input, i64), dice: &mut Dice) -> Input {
     if held.1 == 0 {
-        let input = Input::new(dice.step(-15..16) as i8, dice.percent(70), dice.percent(50));
-        *held = (input.with_dash(dice.percent(25)), dice.within(1..HOLD_TICKS_MAX));
+        let input = Input::new(dice.step(-15..16) as i8, dice.percent(60), dice.percent(50));
+        *held = (input.with_dash(dice.percent(50)), dice.within(1..HOLD_TICKS_MAX));
     }
     held.1 -= 1;
     held.0

@@ -32,7 +32,7 @@ fn wall(x: u32, y: u32, width: u32, height: u32) -> WallText {
 
 /// A wall of several pieces from the lower edge to the upper one: there is no way around.
 fn barrier(layout: &mut LayoutText) {
-    layout.walls = vec![wall(800, 200, 32, 440), wall(800, 620, 32, 440), wall(800, 860, 32, 80)];
+    layout.walls = vec![wall(800, 220, 32, 440), wall(800, 640, 32, 440), wall(800, 850, 32, 100)];
 }
 
 /// Broken by testing hulls only where a tick ends behind a wall, and by pushing one out on the far side.
