@@ -113,7 +113,7 @@ pub(super) async fn get_play(
     }
     // Without an address, as in a test without a network, all share one.
     let network = peer.map_or(Network::CROWD, |Extension(Peer(address))| Network::of(address));
-    let visitor = api.parts.gate.enter(network.address())?;
+    let visitor = api.parts.gate.enter(network.address(), Instant::now())?;
     let upgrade = upgrade
         .read_buffer_size(READ_BUFFER_BYTES)
         .max_frame_size(CLIENT_FRAME_BYTES_MAX)

@@ -8,9 +8,8 @@
 //! *Invariant:* no lock here is ever taken by a shard's thread while it ticks.
 //! Start reading at [`Gate::enter`], [`Gate::admit`] and [`distribute`].
 
-use std::cmp::Reverse;
 use std::collections::{HashMap, VecDeque};
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -34,8 +33,8 @@ use crate::transport::{Allowance, LinkId};
 const TICKETS_MAX: usize = 64 * 1024;
 /// Sockets in all, those included that are being closed. Shards have fewer places for links on any machine we know.
 const SOCKETS_MAX: u32 = 64 * 1024;
-/// Bits of an IPv6 address that count as one network when a socket has to go: whoever has a /64 may well have a /48.
-const IPV6_CROWD_BITS: u32 = 48;
+/// A hello comes a round trip after the upgrade. Whoever takes longer than this may lose the place to somebody who comes.
+const HELLO_SOON: Duration = Duration::from_secs(1);
 /// How long sockets may take to close when the server stops.
 const STOP_WITHIN: Duration = Duration::from_millis(1500);
 
@@ -92,7 +91,13 @@ struct Tickets {
 #[derive(Default)]
 struct Waiting {
     next: u64,
-    sockets: HashMap<u64, (IpAddr, Arc<Notify>)>,
+    sockets: HashMap<u64, WaitingSocket>,
+}
+
+struct WaitingSocket {
+    address: IpAddr,
+    since: Instant,
+    evicted: Arc<Notify>,
 }
 
 /// The way to one shard.
@@ -194,7 +199,7 @@ impl Gate {
     ///
     /// # Errors
     /// Why it may not.
-    pub fn enter(self: &Arc<Self>, address: IpAddr) -> Result<Visitor, Refused> {
+    pub fn enter(self: &Arc<Self>, address: IpAddr, now: Instant) -> Result<Visitor, Refused> {
         if *self.stop.borrow() {
             return Err(Refused::Stopping);
         }
@@ -203,12 +208,12 @@ impl Gate {
         if waiting.count(|other| other == address) >= self.limits.waiting_per_address_max {
             return Err(Refused::Waiting);
         }
-        if waiting.sockets.len() >= self.limits.waiting_max {
-            waiting.evict();
+        if waiting.sockets.len() >= self.limits.waiting_max && !waiting.evict(now) {
+            return Err(Refused::Waiting);
         }
         waiting.next += 1;
         let (number, evicted) = (waiting.next, Arc::<Notify>::default());
-        waiting.sockets.insert(number, (address, evicted.clone()));
+        waiting.sockets.insert(number, WaitingSocket { address, since: now, evicted: evicted.clone() });
         drop(waiting);
         Ok(Visitor { gate: self.clone(), number, evicted, place: Some(place) })
     }
@@ -305,25 +310,19 @@ impl Drop for Visitor {
 
 impl Waiting {
     fn count(&self, of: impl Fn(IpAddr) -> bool) -> usize {
-        self.sockets.values().filter(|(address, _)| of(*address)).count()
+        self.sockets.values().filter(|socket| of(socket.address)).count()
     }
 
-    /// Takes the place of the socket that has waited longest, of the network that has most.
-    fn evict(&mut self) {
-        let crowd = |address| self.count(|other| network(other) == network(address));
-        let first = self.sockets.iter().max_by_key(|(number, (address, _))| (crowd(*address), Reverse(**number)));
-        let first = first.map(|(number, _)| *number);
-        if let Some((_, evicted)) = first.and_then(|number| self.sockets.remove(&number)) {
-            evicted.notify_one();
-        }
-    }
-}
-
-/// Whom an address counts with when a socket has to go.
-fn network(address: IpAddr) -> IpAddr {
-    match address {
-        IpAddr::V4(_) => address,
-        IpAddr::V6(v6) => Ipv6Addr::from_bits(v6.to_bits() & !(u128::MAX >> IPV6_CROWD_BITS)).into(),
+    /// Takes the place of the socket that has waited longest, if that is longer than [`HELLO_SOON`]; whoever means to play
+    /// is through by then. Whether there was one.
+    fn evict(&mut self, now: Instant) -> bool {
+        let oldest = self.sockets.iter().min_by_key(|(number, _)| **number);
+        let late = oldest.filter(|(_, socket)| now.saturating_duration_since(socket.since) >= HELLO_SOON);
+        let Some(socket) = late.map(|(number, _)| *number).and_then(|number| self.sockets.remove(&number)) else {
+            return false;
+        };
+        socket.evicted.notify_one();
+        true
     }
 }
 

@@ -286,7 +286,7 @@ fn gate(runtime: &tokio::runtime::Runtime, now: Instant) -> (Arc<Gate>, WebSocke
 }
 
 fn admitted(gate: &Arc<Gate>, shard: &mut WebSocketTransport, now: Instant) -> Connection {
-    let mut visitor = gate.enter(HOME).unwrap();
+    let mut visitor = gate.enter(HOME, Instant::now()).unwrap();
     let connection = gate.admit(&mut visitor, &hello(TICKET), now).expect("a good ticket");
     assert_eq!(receive(shard, Duration::ZERO), [Came::Connected(ADA)]);
     connection
@@ -305,7 +305,7 @@ fn settle(runtime: &tokio::runtime::Runtime) {
 fn a_ticket_is_good_once_for_fifteen_seconds_and_for_this_wire() {
     let (runtime, now) = (runtime(), Instant::now());
     let (gate, _shard) = gate(&runtime, now);
-    let mut visitor = gate.enter(HOME).unwrap();
+    let mut visitor = gate.enter(HOME, Instant::now()).unwrap();
     let mut show = |hello: Hello, now| gate.admit(&mut visitor, &hello, now).err();
     assert_eq!(show(hello([8; 16]), now), Some(CLOSE_TICKET), "unknown");
     assert_eq!(show(Hello { fingerprint: 1, ticket: TICKET }, now), Some(CLOSE_OUTDATED));
@@ -332,7 +332,8 @@ fn tickets_are_bounded_and_expired_ones_make_room() {
 fn sockets_without_a_ticket_are_few_from_one_address_and_in_all() {
     let runtime = runtime();
     let gate = Gate::new(SocketLimits::default(), runtime.handle().clone());
-    let from = |last: u8| gate.enter(IpAddr::V4(Ipv4Addr::new(10, 0, 0, last)));
+    let (now, address) = (Instant::now(), |last: u8| IpAddr::V4(Ipv4Addr::new(10, 0, 0, last)));
+    let from = |last: u8| gate.enter(address(last), now);
     let mut waiting: Vec<Visitor> = (0..8).map(|_| from(1).expect("room")).collect();
     assert_eq!(from(1).err(), Some(Refused::Waiting));
     waiting.pop();
@@ -340,7 +341,7 @@ fn sockets_without_a_ticket_are_few_from_one_address_and_in_all() {
     for last in 2..9 {
         waiting.extend((0..8).map(|_| from(last).expect("room")));
     }
-    waiting.push(from(99).expect("a place of those who have most"));
+    assert_eq!(from(99).err(), Some(Refused::Waiting), "all may still say hello");
     assert_eq!(gate.waiting(), 64);
     drop(waiting);
     assert_eq!(gate.waiting(), 0);
@@ -353,22 +354,22 @@ fn is_out(visitor: &Visitor) -> bool {
     futures_util::FutureExt::now_or_never(visitor.dismissed()) == Some(Dismissed::Evicted)
 }
 
-/// Broken by refusing when all places are taken, and by counting a customer's networks one by one.
+/// Broken by refusing although somebody idles, and by taking the place of one who has just come.
 #[test]
-fn whoever_has_most_sockets_without_a_ticket_loses_the_oldest_to_each_that_comes() {
-    for crowd in [|n: u8| IpAddr::V4(Ipv4Addr::new(10, 0, 0, n)), |n| format!("2001:db8:1:{n}::").parse().unwrap()] {
-        let runtime = runtime();
-        let gate = Gate::new(SocketLimits::default(), runtime.handle().clone());
-        let lonely = gate.enter(HOME).unwrap();
-        let mut idle: Vec<Visitor> = (0..63).map(|n| gate.enter(crowd(1 + n / 8)).expect("room")).collect();
-        let guest = |n: u8| gate.enter(IpAddr::V4(Ipv4Addr::new(192, 0, 2, n))).expect("a place is made");
-        let guests: Vec<Visitor> = (0..20).map(guest).collect();
-        // They come back, and get only their own places.
-        idle.extend((0..20).filter_map(|n| gate.enter(crowd(101 + n / 8)).ok()));
-        assert!(!is_out(&lonely) && !guests.iter().any(is_out));
-        assert!(is_out(&idle[0]) && gate.waiting() == 64);
-        assert_eq!(idle.iter().filter(|visitor| is_out(visitor)).count(), 40 - 1);
-    }
+fn whoever_has_waited_for_more_than_a_second_makes_room_the_oldest_first() {
+    let runtime = runtime();
+    let gate = Gate::new(SocketLimits::default(), runtime.handle().clone());
+    let (start, address) = (Instant::now(), |n: u8| IpAddr::V4(Ipv4Addr::new(10, 0, 0, n)));
+    let idle: Vec<Visitor> =
+        (0..60).map(|n| gate.enter(address(n), start + Duration::from_millis(n.into())).expect("room")).collect();
+    let late = start + Duration::from_millis(1010);
+    let honest: Vec<Visitor> = (0..4).map(|_| gate.enter(HOME, late).expect("room")).collect();
+    let guests: Vec<_> = (100..120).map(|n| gate.enter(address(n), late)).collect();
+    // Eleven have waited for a second by now; the others are given their time.
+    assert_eq!(guests.iter().filter(|guest| guest.is_ok()).count(), 11);
+    assert_eq!(idle.iter().take_while(|visitor| is_out(visitor)).count(), 11);
+    assert!(!idle.iter().skip(11).any(is_out) && !honest.iter().any(is_out));
+    assert_eq!(gate.waiting(), 64);
 }
 
 /// Broken by handing packets in without a fence.
