@@ -4,7 +4,6 @@
     tests/bot.py http://127.0.0.1:8080 '{"name": "Py", "mode": "last_ship", "rules": "sprint", "seats": 2}'
 Exit code 0: the match was played to its result, and every snapshot decoded to what the server had hashed."""
 import base64, http.client, json, math, os, re, socket, struct, sys, urllib.parse, urllib.request
-
 # Chapter 9: bits by field; negative ones are signed; rare ones have a bit before them
 OWN = {"ammunition": 3, "reload_ticks": 8, "cooldown_ticks": 6, "dash_wait_ticks": 10, "shots": 13}
 ROUND = {"tick": 32, "phase": 3, "phase_ends": 32, "number": 8, "winner": 4, "holder": 4}
@@ -16,8 +15,7 @@ BULLET = {"id": 16, "born": 16, "leg": 8, "x": -20, "y": -20, "angle": 12, "boun
 ASTEROID = {"id": 8, "x": -20, "y": -20, "vx": -20, "vy": -20, "size": 2, "hits": 3}
 PAD, BOMB = {"item": 4, "ready": 20}, {"owner": 3, "x": 11, "y": 11, "spent": 20}
 HOMING = {"owner": 3, "x": -20, "y": -20, "angle": 12, "spent": 20}
-MINE = {"owner": 3, "x": 11, "y": 11, "armed": 20}
-LIVE, M64 = 2, (1 << 64) - 1
+MINE, M64 = {"owner": 3, "x": 11, "y": 11, "armed": 20}, (1 << 64) - 1
 
 class WebSocket:
     """Chapter 4: whole binary frames; those that go out are masked."""
@@ -27,16 +25,13 @@ class WebSocket:
         self.connection, key = kind(url.netloc, timeout=10), base64.b64encode(os.urandom(16)).decode()
         self.connection.request("GET", url.path, headers={
             "Connection": "Upgrade", "Upgrade": "websocket", "Sec-WebSocket-Version": "13", "Sec-WebSocket-Key": key})
-        answer = self.connection.getresponse()
-        assert answer.status == 101, answer.read()
+        assert self.connection.getresponse().status == 101, "no WebSocket"
         self.socket, self.stream = self.connection.sock, self.connection.sock.makefile("rb")
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-
     def send(self, payload, opcode=2):
         mask, length = os.urandom(4), len(payload)
         head = bytes([128 | opcode, 128 | length]) if length < 126 else struct.pack(">BBH", 128 | opcode, 254, length)
         self.socket.sendall(head + mask + bytes(byte ^ mask[i & 3] for i, byte in enumerate(payload)))
-
     def receive(self):
         """The next binary frame; or code and text of the close frame."""
         while True:
@@ -48,14 +43,12 @@ class WebSocket:
                 self.send(payload, opcode=10)
             elif opcode in (2, 8):
                 return payload if opcode == 2 else (int.from_bytes(payload[:2], "big"), payload[2:].decode())
-
 def varint(number):
     """Chapter 6: always in four bytes, which is enough for any match."""
     return (number | 2 << 30).to_bytes(4, "big")
 def take_varint(data):
     size = 1 << (data[0] >> 6)
     return int.from_bytes(data[:size], "big") & (1 << 8 * size - 2) - 1, data[size:]
-
 def bits_of(data):
     """Chapter 9: a function that takes the next bits, the lowest first; without a number, up to the next byte."""
     number, at = int.from_bytes(data, "little"), 0
@@ -65,7 +58,6 @@ def bits_of(data):
         value = number >> start & (1 << at - start) - 1
         return value - (1 << -bits) if bits and bits < 0 and value >> -bits - 1 else value
     return take
-
 def view_hash(numbers):
     """Chapter 15."""
     h = 0x2545f4914f6cdd1d
@@ -74,7 +66,6 @@ def view_hash(numbers):
     h = (h ^ h >> 30) * 0xbf58476d1ce4e5b9 & M64
     h = (h ^ h >> 27) * 0x94d049bb133111eb & M64
     return (h ^ h >> 31) & 0xffffffff
-
 def fetch(url, body=None):
     request = urllib.request.Request(url, body, {"Content-Type": "application/json"})
     return urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=10).read().decode()
@@ -90,13 +81,11 @@ class Bot:
         self.sequence, self.expected, self.lead, self.result, self.hashes = 0, 0, 4, None, {True: 0, False: 0}
         self.web = WebSocket(ticket["websocket_url"])
         self.web.send(struct.pack("<BQ", 1, self.fingerprint) + base64.b64decode(ticket["websocket_ticket"]))
-
     def send(self, packet):
         self.web.send(struct.pack("<H", len(packet)) + packet)
     def send_control(self, kind, rest):
         self.send(bytes([kind]) + varint(self.sequence) + rest)
         self.sequence += 1
-
     def on_control(self, packet):
         newest, rest = take_varint(packet[1:])
         count, rest = int.from_bytes(rest[1:3], "big"), rest[3:]
@@ -108,14 +97,12 @@ class Bot:
                 self.on_message(rest[:length])
             rest = rest[length:]
         self.send_control(4, varint(newest) * 2 + b"\0")
-
     def on_message(self, message):
         if message[0] == 0:    # Welcome. Ready is our only message: number 0 of channel 0, one of them
             ready = struct.pack("<IQB", 0, self.fingerprint, 30)
             self.send_control(0, b"\0" + b"\0\1" + varint(0) + varint(len(ready)) + ready)
         elif message[0] == 2:  # Result. Behind "maybe winner" and the length of the list
             self.result = list(struct.iter_unpack("<2B2HB2HIB", message[4 + 1 + message[4] + 8:]))[self.seat]
-
     def on_snapshot(self, packet):
         take = bits_of(packet[1:])
         def row(table):
@@ -126,18 +113,16 @@ class Bot:
         long, _, margin = take(1), take(32), take(-8)
         told, own, mines, _ = take(32 if long else 16), row(OWN), rows(MINE, take(4)), take()
         seats, game = take(4), row(ROUND)
-        ships, scores = rows(SHIP, seats), rows(SCORE, seats)
-        lists = [rows(table, take(4)) for table in (ASTEROID, PAD, HOMING, BOMB)]
+        ships, scores, *lists = rows(SHIP, seats), rows(SCORE, seats), *(
+            rows(table, take(4)) for table in (ASTEROID, PAD, HOMING, BOMB))
         assert take(1) == 0, "who acknowledges 0 gets absolute snapshots"
         tables = [[game], ships, scores, rows(BULLET, take(8)), *lists]
         numbers = [n for table in tables for n in [*(n for row in table for n in row.values()), len(table)]]
         numbers += [*own.values(), *(n for mine in mines for n in mine.values()), len(mines)]
         self.hashes[view_hash(numbers) & (0xffffffff if long else 0xffff) == told] += 1
-        if margin != -128:
-            self.lead = min(max(self.lead + (margin < 2) - (margin > 2), 1), 32)
-        wanted = self.fly(own, ships) if game["phase"] == LIVE and ships[self.seat]["alive"] else 0
+        self.lead = min(max(self.lead + (margin != -128) * ((margin < 2) - (margin > 2)), 1), 32)
+        wanted = self.fly(own, ships) if game["phase"] == 2 and ships[self.seat]["alive"] else 0
         self.send(struct.pack("<BIIB", 0x81, 0, game["tick"] + self.lead, 4) + bytes([wanted] * 4))
-
     def fly(self, own, ships):
         """Turns to where the nearest ship will be when a bullet gets there; fires when it looks that way."""
         gun, me, wraps = self.rules["gun"], ships[self.seat], self.arena["edge"] == "wrap"

@@ -329,8 +329,12 @@ fn commands_behind_one_that_panics_are_carried_out_and_a_drain_is_not_forgotten(
     let opened = stand.runtime.block_on(async { tokio::join!(first, second, third) });
     assert_eq!(opened, (Ok(()), Ok(()), Ok(())));
     assert!(ids.iter().all(|id| stand.directory.shard_of(*id).is_some()));
-    assert_eq!(stand.directory.shard_of(demo), None, "its shard panicked");
-    assert_eq!(stand.seats(), 2 * (3 + 1), "the demo is back");
+    // Its own shard may be the last to panic: the orders may all have gone to the others.
+    let deadline = Instant::now() + PATIENCE;
+    while stand.directory.shard_of(demo).is_some() || stand.seats() != 2 * (3 + 1) {
+        assert!(Instant::now() < deadline, "the demo's shard panics, and a demo comes back: {} seats", stand.seats());
+        std::thread::sleep(Duration::from_millis(20));
+    }
 
     let grace = Duration::from_secs(20);
     trust(&stand, shard);
