@@ -20,7 +20,8 @@ pub const HELLO_BYTES: usize = 1 + 8 + TICKET_BYTES;
 pub const HELLO_WITHIN_S: u64 = 5;
 /// Life of a ticket, in seconds.
 pub const TICKET_TTL_S: u64 = 15;
-/// Sockets that have not shown a ticket yet, in all and per address; more are refused before the upgrade.
+/// Sockets that have not shown a ticket yet, in all and per address. More of one address are refused before the upgrade; more
+/// in all take the place of one that idles, or are refused when none does.
 pub const SOCKETS_WAITING_MAX: usize = 64;
 pub const SOCKETS_WAITING_PER_ADDRESS_MAX: usize = 8;
 
