@@ -12,6 +12,7 @@ use crate::sim::event::Weapon;
 use crate::sim::game::{Game, Wound};
 use crate::sim::rules::bounds::Bounds;
 use crate::sim::rules::{per_tick, rounded, ticks};
+use crate::sim::ships::hull_radius;
 use crate::sim::state::Homing as Shot;
 use crate::sim::units::{ANGLE_STEPS, Angle, POSITION_PER_UNIT, Seat, TICKS_PER_SECOND, advance, along};
 
@@ -134,7 +135,7 @@ fn first_hull(game: &Game<'_>, owner: Seat, from: (i32, i32), path: (i32, i32)) 
         }
         let start = game.scratch.start[seat.index()];
         let moved = game.arena.way(start, ship.at());
-        let radius = if ship.alive { game.rules.radius } else { game.rules.pod.radius };
+        let radius = hull_radius(ship, game.rules);
         let apart = game.arena.way(start, from);
         if let Some(time) = time_of_impact(apart, (path.0 - moved.0, path.1 - moved.1), radius)
             && first.is_none_or(|(earlier, _)| time < earlier)

@@ -10,6 +10,7 @@ use crate::sim::event::{Event, Weapon};
 use crate::sim::game::{Game, Wound};
 use crate::sim::rules::bounds::Bounds;
 use crate::sim::rules::{rounded, ticks};
+use crate::sim::ships::hull_radius;
 use crate::sim::units::{POSITION_PER_UNIT, Seat, along};
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -102,7 +103,7 @@ fn beam(game: &mut Game<'_>, seat: Seat) {
         if !other.is_out() {
             continue;
         }
-        let radius = if other.alive { game.rules.radius } else { game.rules.pod.radius };
+        let radius = hull_radius(&other, game.rules);
         let apart = game.arena.way(other.at(), from);
         let met = time_of_impact(apart, whole, radius + laser.half_width).filter(|time| *time <= end);
         if met.is_some() {
