@@ -7,9 +7,8 @@
 //! Start reading at [`Store::store_results`].
 
 use astro_shared::sim::units::MatchId;
-use sqlx::Row;
-use sqlx::sqlite::{SqliteRow, SqliteTransaction};
 
+use super::engine::{Row, Transaction, params};
 use super::{Store, StoreError};
 use crate::hosts::{MatchRecord, SeatRecord};
 use crate::records::{body_sha256, encode};
@@ -46,7 +45,7 @@ impl Store {
     /// `match_conflicts`, all others are stored. Any other error: nothing has changed, try again.
     pub async fn store_results(&self, records: &[MatchRecord]) -> Result<(), StoreError> {
         let mut conflicts = Vec::new();
-        let mut transaction = self.writer.begin_with("BEGIN IMMEDIATE").await?;
+        let mut transaction = self.begin().await?;
         for record in records {
             let body = encode(record);
             let sha256 = body_sha256(&body);
@@ -67,11 +66,8 @@ impl Store {
     /// # Errors
     /// When the database does not answer.
     pub async fn match_by_id(&self, match_id: MatchId) -> Result<Option<FinishedMatch>, StoreError> {
-        let rows =
-            sqlx::query("SELECT * FROM matches JOIN match_seats USING (match_id) WHERE match_id = ?1 ORDER BY seat")
-                .bind(&key(match_id)[..])
-                .fetch_all(&self.readers)
-                .await?;
+        let sql = "SELECT * FROM matches JOIN match_seats USING (match_id) WHERE match_id = $1 ORDER BY seat";
+        let rows = self.read().await?.rows(sql, params![key(match_id)]).await?;
         Ok(gather(&rows)?.pop())
     }
 
@@ -80,13 +76,9 @@ impl Store {
     /// # Errors
     /// When the database does not answer.
     pub async fn recent_matches(&self, limit: u32) -> Result<Vec<FinishedMatch>, StoreError> {
-        let rows = sqlx::query(
-            "SELECT * FROM (SELECT * FROM matches ORDER BY ended_ms DESC, match_id DESC LIMIT ?1) \
-             JOIN match_seats USING (match_id) ORDER BY ended_ms DESC, match_id DESC, seat",
-        )
-        .bind(limit.min(RECENT_MATCHES_MAX))
-        .fetch_all(&self.readers)
-        .await?;
+        let sql = "SELECT * FROM (SELECT * FROM matches ORDER BY ended_ms DESC, match_id DESC LIMIT $1) AS newest \
+                   JOIN match_seats USING (match_id) ORDER BY ended_ms DESC, match_id DESC, seat";
+        let rows = self.read().await?.rows(sql, params![limit.min(RECENT_MATCHES_MAX)]).await?;
         gather(&rows)
     }
 
@@ -95,94 +87,87 @@ impl Store {
     /// # Errors
     /// When the database does not answer.
     pub async fn replay(&self, match_id: MatchId) -> Result<Option<Vec<u8>>, StoreError> {
-        let query = sqlx::query_scalar("SELECT replay FROM match_replays WHERE match_id = ?1");
-        Ok(query.bind(&key(match_id)[..]).fetch_optional(&self.readers).await?)
+        let sql = "SELECT replay FROM match_replays WHERE match_id = $1";
+        let row = self.read().await?.row(sql, params![key(match_id)]).await?;
+        row.map(|row| row.bytes("replay")).transpose()
     }
 }
 
 /// Inserts the match itself; `false` when it is there already.
 async fn insert_match(
-    transaction: &mut SqliteTransaction<'_>,
+    transaction: &mut Transaction,
     record: &MatchRecord,
-    sha256: &[u8],
-) -> Result<bool, sqlx::Error> {
-    let inserted = sqlx::query(
-        "INSERT INTO matches (match_id, mode, rules, rules_hash, arena, started_ms, ended_ms, ticks, rounds, winner, \
-         void_reason, body_sha256) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12) ON CONFLICT (match_id) DO NOTHING",
-    )
-    .bind(&key(record.match_id)[..])
-    .bind(&record.mode)
-    .bind(&record.rules)
-    .bind(astro_shared::api::hex(record.rules_hash))
-    .bind(&record.arena)
-    .bind(record.started_ms.cast_signed())
-    .bind(record.ended_ms.cast_signed())
-    .bind(record.ticks)
-    .bind(record.rounds)
-    .bind(record.winner)
-    .bind(&record.void)
-    .bind(sha256)
-    .execute(&mut **transaction)
-    .await?;
-    Ok(inserted.rows_affected() == 1)
+    sha256: &[u8; 32],
+) -> Result<bool, StoreError> {
+    let sql = "INSERT INTO matches (match_id, mode, rules, rules_hash, arena, started_ms, ended_ms, ticks, rounds, \
+               winner, void_reason, body_sha256) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12) \
+               ON CONFLICT (match_id) DO NOTHING";
+    let values = params![
+        key(record.match_id),
+        &record.mode,
+        &record.rules,
+        astro_shared::api::hex(record.rules_hash),
+        &record.arena,
+        record.started_ms,
+        record.ended_ms,
+        record.ticks,
+        record.rounds,
+        record.winner,
+        record.void.clone(),
+        *sha256,
+    ];
+    Ok(transaction.execute(sql, values).await? == 1)
 }
 
-async fn insert_seats(transaction: &mut SqliteTransaction<'_>, record: &MatchRecord) -> Result<(), sqlx::Error> {
+async fn insert_seats(transaction: &mut Transaction, record: &MatchRecord) -> Result<(), StoreError> {
+    let sql = "INSERT INTO match_seats (match_id, seat, name, pilot, has_left, placement, rounds_won, kills, deaths, \
+               assists, shots, hits, survival_ticks, streak_longest) \
+               VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)";
     for (number, seat) in record.seats.iter().enumerate() {
-        sqlx::query(
-            "INSERT INTO match_seats (match_id, seat, name, pilot, has_left, placement, rounds_won, kills, deaths, \
-             assists, shots, hits, survival_ticks, streak_longest) \
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)",
-        )
-        .bind(&key(record.match_id)[..])
-        .bind(number as u32)
-        .bind(&seat.name)
-        .bind(seat.pilot)
-        .bind(seat.left)
-        .bind(seat.placement)
-        .bind(seat.rounds_won)
-        .bind(seat.kills)
-        .bind(seat.deaths)
-        .bind(seat.assists)
-        .bind(seat.shots)
-        .bind(seat.hits)
-        .bind(seat.survival_ticks)
-        .bind(seat.streak_longest)
-        .execute(&mut **transaction)
-        .await?;
+        let values = params![
+            key(record.match_id),
+            number as u32,
+            &seat.name,
+            seat.pilot,
+            seat.left,
+            seat.placement,
+            seat.rounds_won,
+            seat.kills,
+            seat.deaths,
+            seat.assists,
+            seat.shots,
+            seat.hits,
+            seat.survival_ticks,
+            seat.streak_longest,
+        ];
+        transaction.execute(sql, values).await?;
     }
     Ok(())
 }
 
-async fn insert_replay(transaction: &mut SqliteTransaction<'_>, record: &MatchRecord) -> Result<(), sqlx::Error> {
+async fn insert_replay(transaction: &mut Transaction, record: &MatchRecord) -> Result<(), StoreError> {
     if record.replay.is_empty() {
         return Ok(());
     }
-    let query = sqlx::query("INSERT INTO match_replays (match_id, replay) VALUES (?1, ?2)");
-    query.bind(&key(record.match_id)[..]).bind(&record.replay[..]).execute(&mut **transaction).await?;
+    let sql = "INSERT INTO match_replays (match_id, replay) VALUES ($1, $2)";
+    transaction.execute(sql, params![key(record.match_id), &record.replay[..]]).await?;
     Ok(())
 }
 
-async fn is_stored_as(
-    transaction: &mut SqliteTransaction<'_>,
-    match_id: MatchId,
-    sha256: &[u8],
-) -> Result<bool, sqlx::Error> {
-    let query = sqlx::query_scalar("SELECT body_sha256 FROM matches WHERE match_id = ?1");
-    let stored: Vec<u8> = query.bind(&key(match_id)[..]).fetch_one(&mut **transaction).await?;
-    Ok(stored == sha256)
+async fn is_stored_as(transaction: &mut Transaction, match_id: MatchId, sha256: &[u8; 32]) -> Result<bool, StoreError> {
+    let sql = "SELECT body_sha256 FROM matches WHERE match_id = $1";
+    let row = transaction.row(sql, params![key(match_id)]).await?;
+    Ok(row.map(|row| row.bytes("body_sha256")).transpose()?.is_some_and(|stored| stored == sha256))
 }
 
 async fn set_aside(
-    transaction: &mut SqliteTransaction<'_>,
+    transaction: &mut Transaction,
     match_id: MatchId,
-    sha256: &[u8],
+    sha256: &[u8; 32],
     body: &[u8],
-) -> Result<(), sqlx::Error> {
-    let query = sqlx::query(
-        "INSERT INTO match_conflicts (match_id, body_sha256, body) VALUES (?1, ?2, ?3) ON CONFLICT DO NOTHING",
-    );
-    query.bind(&key(match_id)[..]).bind(sha256).bind(body).execute(&mut **transaction).await?;
+) -> Result<(), StoreError> {
+    let sql = "INSERT INTO match_conflicts (match_id, body_sha256, body) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING";
+    transaction.execute(sql, params![key(match_id), *sha256, body]).await?;
     Ok(())
 }
 
@@ -191,10 +176,10 @@ fn key(match_id: MatchId) -> [u8; 16] {
 }
 
 /// Folds rows of "match joined with seat", sorted by match and seat, into matches.
-fn gather(rows: &[SqliteRow]) -> Result<Vec<FinishedMatch>, StoreError> {
+fn gather(rows: &[Row]) -> Result<Vec<FinishedMatch>, StoreError> {
     let mut matches: Vec<FinishedMatch> = Vec::new();
     for row in rows {
-        let match_id = match_id_of(row)?;
+        let match_id = MatchId(row.id("match_id")?);
         if matches.last().is_none_or(|last| last.match_id != match_id) {
             matches.push(match_of(row, match_id)?);
         }
@@ -205,43 +190,37 @@ fn gather(rows: &[SqliteRow]) -> Result<Vec<FinishedMatch>, StoreError> {
     Ok(matches)
 }
 
-fn match_id_of(row: &SqliteRow) -> Result<MatchId, sqlx::Error> {
-    let bytes: &[u8] = row.try_get("match_id")?;
-    let bytes = bytes.try_into().map_err(|_| sqlx::Error::Decode("a match id has 16 bytes".into()))?;
-    Ok(MatchId(u128::from_be_bytes(bytes)))
-}
-
-fn match_of(row: &SqliteRow, match_id: MatchId) -> Result<FinishedMatch, sqlx::Error> {
+fn match_of(row: &Row, match_id: MatchId) -> Result<FinishedMatch, StoreError> {
     Ok(FinishedMatch {
         match_id,
-        mode: row.try_get("mode")?,
-        rules: row.try_get("rules")?,
-        rules_hash: row.try_get("rules_hash")?,
-        arena: row.try_get("arena")?,
-        started_ms: row.try_get::<i64, _>("started_ms")?.cast_unsigned(),
-        ended_ms: row.try_get::<i64, _>("ended_ms")?.cast_unsigned(),
-        ticks: row.try_get("ticks")?,
-        rounds: row.try_get("rounds")?,
-        winner: row.try_get("winner")?,
-        void: row.try_get("void_reason")?,
+        mode: row.text("mode")?,
+        rules: row.text("rules")?,
+        rules_hash: row.text("rules_hash")?,
+        arena: row.text("arena")?,
+        started_ms: row.number("started_ms")?,
+        ended_ms: row.number("ended_ms")?,
+        ticks: row.number("ticks")?,
+        rounds: row.number("rounds")?,
+        winner: row.option_number("winner")?,
+        void: row.option_text("void_reason")?,
         seats: Vec::new(),
     })
 }
 
-fn seat_of(row: &SqliteRow) -> Result<SeatRecord, sqlx::Error> {
+fn seat_of(row: &Row) -> Result<SeatRecord, StoreError> {
     Ok(SeatRecord {
-        name: row.try_get("name")?,
-        pilot: row.try_get::<i64, _>("pilot")? != 0,
-        left: row.try_get::<i64, _>("has_left")? != 0,
-        placement: row.try_get("placement")?,
-        rounds_won: row.try_get("rounds_won")?,
-        kills: row.try_get("kills")?,
-        deaths: row.try_get("deaths")?,
-        assists: row.try_get("assists")?,
-        shots: row.try_get("shots")?,
-        hits: row.try_get("hits")?,
-        survival_ticks: row.try_get("survival_ticks")?,
-        streak_longest: row.try_get("streak_longest")?,
+        name: row.text("name")?,
+        pilot: row.flag("pilot")?,
+        left: row.flag("has_left")?,
+        placement: row.option_number("placement")?,
+        rounds_won: row.number("rounds_won")?,
+        kills: row.number("kills")?,
+        deaths: row.number("deaths")?,
+        assists: row.number("assists")?,
+        shots: row.number("shots")?,
+        hits: row.number("hits")?,
+        survival_ticks: row.number("survival_ticks")?,
+        streak_longest: row.number("streak_longest")?,
     })
 }
 
@@ -249,26 +228,11 @@ fn seat_of(row: &SqliteRow) -> Result<SeatRecord, sqlx::Error> {
 mod tests {
     use super::*;
     use crate::records::tests::{record, void_record};
-    use crate::store::tests::{Folder, block_on};
-
-    /// Runs a dialogue with a fresh database.
-    fn with_store(test: impl AsyncFnOnce(&Store)) {
-        block_on(async {
-            let folder = Folder::new();
-            let store = Store::open(&folder.0).await.unwrap();
-            test(&store).await;
-            store.close().await;
-        });
-    }
-
-    async fn count(store: &Store, table: &str) -> i64 {
-        let sql = sqlx::AssertSqlSafe(format!("SELECT count(*) FROM {table}"));
-        sqlx::query_scalar(sql).fetch_one(&store.readers).await.unwrap()
-    }
+    use crate::store::tests::both;
 
     #[test]
     fn what_is_stored_comes_back_whole() {
-        with_store(async |store| {
+        both(async |store| {
             let mut tied = record(2);
             tied.winner = None;
             store.store_results(&[record(1), tied.clone()]).await.unwrap();
@@ -284,7 +248,7 @@ mod tests {
 
     #[test]
     fn a_match_without_a_result_is_stored_with_the_reason_and_without_places_or_replay() {
-        with_store(async |store| {
+        both(async |store| {
             for _ in 0..2 {
                 store.store_results(&[record(1), void_record(2)]).await.unwrap();
             }
@@ -300,7 +264,7 @@ mod tests {
 
     #[test]
     fn the_newest_matches_come_first_with_all_their_seats() {
-        with_store(async |store| {
+        both(async |store| {
             for chunk in (0..120).map(record).collect::<Vec<_>>().chunks(32) {
                 store.store_results(chunk).await.unwrap();
             }
@@ -313,17 +277,19 @@ mod tests {
 
     #[test]
     fn a_result_delivered_twice_is_stored_once() {
-        with_store(async |store| {
+        both(async |store| {
             store.store_results(&[record(1), record(2), record(1)]).await.unwrap();
             store.store_results(&[record(2), record(3)]).await.unwrap();
-            assert_eq!((count(store, "matches").await, count(store, "match_seats").await), (3, 6));
-            assert_eq!((count(store, "match_replays").await, count(store, "match_conflicts").await), (3, 0));
+            assert_eq!(store.count("SELECT count(*) AS found FROM matches").await, 3);
+            assert_eq!(store.count("SELECT count(*) AS found FROM match_seats").await, 6);
+            assert_eq!(store.count("SELECT count(*) AS found FROM match_replays").await, 3);
+            assert_eq!(store.conflicts().await.unwrap(), 0);
         });
     }
 
     #[test]
     fn a_contradicting_result_is_set_aside_and_the_others_are_stored() {
-        with_store(async |store| {
+        both(async |store| {
             store.store_results(&[record(1)]).await.unwrap();
             let mut forged = record(1);
             forged.winner = Some(1);
@@ -333,17 +299,17 @@ mod tests {
             }
             assert_eq!(store.match_by_id(MatchId(1)).await.unwrap().unwrap().winner, Some(0));
             assert!(store.match_by_id(MatchId(2)).await.unwrap().is_some());
-            assert_eq!(count(store, "match_conflicts").await, 1);
+            assert_eq!(store.conflicts().await.unwrap(), 1);
         });
     }
 
     #[test]
     fn a_delivery_that_cannot_be_stored_leaves_nothing_behind() {
-        with_store(async |store| {
+        both(async |store| {
             let mut impossible = record(2);
             impossible.seats[1].placement = Some(9);
             assert!(matches!(store.store_results(&[record(1), impossible]).await, Err(StoreError::Database(_))));
-            assert_eq!(count(store, "matches").await, 0);
+            assert_eq!(store.count("SELECT count(*) AS found FROM matches").await, 0);
             store.store_results(&[record(1)]).await.unwrap();
         });
     }

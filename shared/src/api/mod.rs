@@ -4,6 +4,10 @@
 //! *Invariant:* request bodies refuse unknown fields, so a misspelt option is an error and not a default.
 //! Start reading at [`QuickplayRequest`].
 
+mod ids;
+
+pub use ids::{AccountId, LobbyId, NotAnId, SessionId};
+
 use serde::{Deserialize, Serialize};
 
 use crate::sim::rules::Overrides;
