@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use astro_shared::api::{ErrorBody, MatchSummary, QuickplayRequest, TicketAnswer, TicketRequest, Version, hex};
+use astro_shared::api::{MatchSummary, Problem, QuickplayRequest, TicketAnswer, TicketRequest, Version, hex};
 use astro_shared::sim::rules::Ruleset;
 use astro_shared::sim::units::{MatchId, Seat};
 use astro_shared::wire::{self, websocket};
@@ -61,8 +61,10 @@ impl ServiceError {
         let path = websocket::PATH.to_owned();
         match error {
             ConnectError::Refused { status, retry_after, body } => {
-                let ErrorBody { code, message } = serde_json::from_str(&body)
-                    .unwrap_or_else(|_| ErrorBody { code: String::new(), message: "no reason given".into() });
+                let (code, message) = serde_json::from_str::<Problem>(&body).map_or_else(
+                    |_| (String::new(), "no reason given".into()),
+                    |problem| (problem.code, problem.detail),
+                );
                 ServiceError::Refused { path, status, code, message, retry_after }
             }
             ConnectError::Unreachable { url, reason } => ServiceError::Unreachable { server: url, reason },
@@ -251,10 +253,10 @@ impl Service {
             return Ok(response);
         }
         let retry_after = response.headers().get("retry-after").and_then(|value| value.to_str().ok()?.parse().ok());
-        let ErrorBody { code, message } = json(path, response).unwrap_or_else(|_| ErrorBody {
-            code: String::new(),
-            message: status.canonical_reason().unwrap_or("no reason given").to_owned(),
-        });
+        let (code, message) = json::<Problem>(path, response).map_or_else(
+            |_| (String::new(), status.canonical_reason().unwrap_or("no reason given").to_owned()),
+            |problem| (problem.code, problem.detail),
+        );
         let retry_after = retry_after.map(Duration::from_secs);
         Err(ServiceError::Refused { path: path.to_owned(), status: status.as_u16(), code, message, retry_after })
     }

@@ -135,11 +135,11 @@ impl Answer {
 
     /// Status and code of a refusal.
     pub fn refusal(&self) -> (u16, String) {
-        (self.status, self.json::<astro_shared::api::ErrorBody>().code)
+        (self.status, self.json::<astro_shared::api::Problem>().code)
     }
 
     pub fn message(&self) -> String {
-        self.json::<astro_shared::api::ErrorBody>().message
+        self.json::<astro_shared::api::Problem>().detail
     }
 
     /// Whole seconds after which to ask again.

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use astro_client::brain::Brain;
 use astro_client::session::{Link, Session};
-use astro_shared::api::{ErrorBody, TicketAnswer};
+use astro_shared::api::{Problem, TicketAnswer};
 use astro_shared::sim::SimPlugin;
 use astro_shared::sim::rules::Ruleset;
 use astro_shared::wire;
@@ -62,7 +62,7 @@ impl Socket {
             }
             Err(HandshakeError::Failure(tungstenite::Error::Http(answer))) => {
                 let body = answer.body().clone().unwrap_or_default();
-                let error: ErrorBody = serde_json::from_slice(&body).expect("an error body");
+                let error: Problem = serde_json::from_slice(&body).expect("an error body");
                 Err((answer.status().as_u16(), error.code))
             }
             Err(error) => panic!("neither let in nor refused: {error}"),

@@ -83,14 +83,14 @@ fn bad_requests_are_answered_with_a_code_and_a_reason() {
         (serde_json::json!({ "mode": "last_ship" }), "name"),
     ] {
         let (status, answer) = service.post("/v1/quickplay", &body);
-        let answer: astro_shared::api::ErrorBody = serde_json::from_slice(&answer).expect("an error body");
+        let answer: astro_shared::api::Problem = serde_json::from_slice(&answer).expect("an error body");
         assert!((400..500).contains(&status), "{body}: {status}");
-        assert!(!answer.code.is_empty() && answer.message.contains(expected), "{body}: {answer:?}");
+        assert!(!answer.code.is_empty() && answer.detail.contains(expected), "{body}: {answer:?}");
     }
     for (path, expected) in [("/v1/matches/nonsense", 400), ("/v1/nothing", 404), ("/v1/rules/0000000000000000", 404)] {
         let (status, answer) = service.get(path);
         assert_eq!(status, expected, "{path}");
-        serde_json::from_slice::<astro_shared::api::ErrorBody>(&answer).expect("an error body");
+        serde_json::from_slice::<astro_shared::api::Problem>(&answer).expect("an error body");
     }
     for path in ["/healthz", "/readyz", "/version", "/"] {
         assert_eq!(service.get(path).0, 200, "{path}");

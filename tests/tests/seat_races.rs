@@ -22,7 +22,7 @@ use astro_server::store::Store;
 use astro_server::telemetry::{Metrics, SpoolState};
 use astro_server::transport::LinkId;
 use astro_server::transport::websocket::SocketLimits;
-use astro_shared::api::{ErrorBody, TicketAnswer};
+use astro_shared::api::{Problem, TicketAnswer};
 use astro_shared::sim::units::MatchId;
 use astro_tests::pilots::rules;
 use astro_tests::stage::Stage;
@@ -146,7 +146,7 @@ async fn ask(routes: Router, request: Request<Body>) -> Result<TicketAnswer, (u1
     let body = to_bytes(response.into_body(), 1 << 20).await.expect("a body");
     match status {
         StatusCode::OK => Ok(serde_json::from_slice(&body).expect("a ticket")),
-        _ => Err((status.as_u16(), serde_json::from_slice::<ErrorBody>(&body).expect("a refusal").code)),
+        _ => Err((status.as_u16(), serde_json::from_slice::<Problem>(&body).expect("a refusal").code)),
     }
 }
 

@@ -203,7 +203,7 @@ fn pages_from_elsewhere_are_refused_before_the_upgrade() {
     assert!(Socket::open(&service, Some(&service.http), None).is_ok());
     assert!(Socket::open(&service, Some("http://127.0.0.1:3000"), None).is_ok());
     let (status, body) = service.get("/v1/play");
-    let error: astro_shared::api::ErrorBody = serde_json::from_slice(&body).expect("an error body");
+    let error: astro_shared::api::Problem = serde_json::from_slice(&body).expect("an error body");
     assert_eq!((status, error.code.as_str()), (400, "not_a_websocket"));
 }
 

@@ -472,7 +472,7 @@ mod tests {
         assert!(matches!(gone, ServiceError::Unreachable { .. }), "{gone}");
         let other = run(&options(serve(vec![(200, "", version(7))])), &go()).unwrap_err();
         assert!(matches!(other, ServiceError::Outdated { .. }), "{other}");
-        let full = (503, "retry-after: 1\r\n", r#"{"code":"full","message":"every shard is full"}"#.to_owned());
+        let full = (503, "retry-after: 1\r\n", r#"{"code":"full","detail":"every shard is full","type":"about:blank","title":"Service Unavailable","status":503}"#.to_owned());
         let server = serve(vec![(200, "", version(wire::fingerprint())), full.clone(), full]);
         let full = run(&options(server), &go()).unwrap_err();
         assert_eq!(full.to_string(), "/v1/quickplay was refused with 503 full: every shard is full");

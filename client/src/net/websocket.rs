@@ -528,7 +528,7 @@ mod tests {
         let thread = thread::spawn(move || {
             let (mut stream, _) = listener.accept().unwrap();
             let _ = stream.read(&mut [0; 2048]).unwrap();
-            let body = r#"{"code":"busy","message":"too many sockets"}"#;
+            let body = r#"{"code":"busy","detail":"too many sockets","type":"about:blank","title":"Too Many Requests","status":429}"#;
             let answer = format!(
                 "HTTP/1.1 503 X\r\nretry-after: 3\r\nconnection: close\r\ncontent-length: {}\r\n\r\n{body}",
                 body.len()

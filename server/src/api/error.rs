@@ -1,14 +1,13 @@
 //! Refusals, and extractors that refuse with them.
 //!
-//! In: what went wrong. Out: a status and an [`ErrorBody`]: a stable code for programs, a sentence for people.
+//! In: what went wrong. Out: a status and a [`Problem`] (RFC 9457): a stable code for programs, a sentence for people.
 //! *Invariant:* a code, once released, keeps its meaning and its status.
 //! *Invariant:* what the database says goes to the log, never to a stranger.
 //! Start reading at [`ApiError::status_and_code`].
 
-use astro_shared::api::{ErrorBody, NameError};
+use astro_shared::api::{NameError, PROBLEM_TYPE, Problem};
 use astro_shared::sim::rules::AssetError;
 use astro_shared::sim::units::MatchId;
-use axum::Json;
 use axum::extract::rejection::{BytesRejection, JsonRejection, PathRejection, QueryRejection};
 use axum::extract::ws::rejection::WebSocketUpgradeRejection;
 use axum::extract::{FromRequest, FromRequestParts, Request};
@@ -17,6 +16,7 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 
 use super::limits::Refusal;
+use super::request;
 use crate::hosts::HostError;
 use crate::records::RecordError;
 use crate::store::StoreError;
@@ -196,14 +196,27 @@ impl ApiError {
     /// The whole answer as bytes, for a connection that gets no further than this.
     pub fn to_http1(&self) -> String {
         let (status, code) = self.status_and_code();
-        let body = serde_json::json!(ErrorBody { code: code.into(), message: self.to_string() }).to_string();
+        let body = problem(status, code, self.to_string());
         let retry_after = self.retry_after_s().map_or_else(String::new, |s| format!("retry-after: {s}\r\n"));
         format!(
-            "HTTP/1.1 {status}\r\n{retry_after}connection: close\r\ncontent-type: application/json\r\n\
+            "HTTP/1.1 {status}\r\n{retry_after}connection: close\r\ncontent-type: {PROBLEM_TYPE}\r\n\
              content-length: {}\r\n\r\n{body}",
             body.len()
         )
     }
+}
+
+/// A refusal's body.
+fn problem(status: StatusCode, code: &str, detail: String) -> String {
+    let problem = Problem {
+        kind: "about:blank".into(),
+        title: status.canonical_reason().unwrap_or("Error").into(),
+        status: status.as_u16(),
+        detail,
+        code: code.into(),
+        request_id: request::current_id(),
+    };
+    serde_json::json!(problem).to_string()
 }
 
 /// A body that is too large or not JSON at all has codes of its own, whoever found out.
@@ -230,7 +243,8 @@ impl IntoResponse for ApiError {
             ApiError::Path(rejection) => rejection.body_text(),
             other => other.to_string(),
         };
-        let mut response = (status, Json(ErrorBody { code: code.into(), message })).into_response();
+        let content_type = [(header::CONTENT_TYPE, PROBLEM_TYPE)];
+        let mut response = (status, content_type, problem(status, code, message)).into_response();
         if let Some(seconds) = retry_after_s {
             response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
         }

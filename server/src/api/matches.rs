@@ -13,6 +13,7 @@ use axum::extract::{Path, Query, State};
 use axum::http::header;
 use axum::response::IntoResponse;
 use serde::Deserialize;
+use utoipa::IntoParams;
 
 use super::Api;
 use super::error::{ApiError, Checked};
@@ -22,13 +23,17 @@ use crate::store::matches::{FinishedMatch, RECENT_MATCHES_MAX};
 /// Matches in a list when the request does not say.
 pub(super) const LIMIT_DEFAULT: u32 = 20;
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 pub(super) struct ListQuery {
+    /// How many at most, 1 to 100; 20 unless given.
+    #[param(minimum = 1, maximum = 100)]
     pub limit: Option<u32>,
 }
 
-/// `GET /v1/matches?limit=`
+/// Finished matches, newest first.
+#[utoipa::path(get, path = "/v1/matches", tag = "matches", params(ListQuery), responses((status = 200, body = MatchList)))]
 pub(super) async fn list_matches(
     State(api): State<Arc<Api>>,
     Checked(Query(query)): Checked<Query<ListQuery>>,
@@ -41,7 +46,8 @@ pub(super) async fn list_matches(
     Ok(Json(MatchList { matches: matches.into_iter().map(|finished| api.summary(finished)).collect() }))
 }
 
-/// `GET /v1/matches/{id}`
+/// A finished match.
+#[utoipa::path(get, path = "/v1/matches/{id}", tag = "matches", params(("id" = MatchId, Path, description = "The match")), responses((status = 200, body = MatchSummary)))]
 pub(super) async fn get_match(
     State(api): State<Arc<Api>>,
     Checked(Path(match_id)): Checked<Path<MatchId>>,
@@ -50,7 +56,9 @@ pub(super) async fn get_match(
     finished.map(|finished| Json(api.summary(finished))).ok_or_else(|| api.not_stored(match_id))
 }
 
-/// `GET /v1/matches/{id}/replay`
+/// The replay file of a finished match, for `astro-server replay show FILE`.
+#[utoipa::path(get, path = "/v1/matches/{id}/replay", tag = "matches", params(("id" = MatchId, Path, description = "The match")),
+    responses((status = 200, body = Vec<u8>, content_type = "application/octet-stream")))]
 pub(super) async fn get_replay(
     State(api): State<Arc<Api>>,
     Checked(Path(match_id)): Checked<Path<MatchId>>,
@@ -65,7 +73,9 @@ pub(super) async fn get_replay(
     Ok((headers, replay))
 }
 
-/// `GET /v1/rules/{hash}`
+/// Rules and arena of a match as RON.
+#[utoipa::path(get, path = "/v1/rules/{hash}", tag = "matches", params(("hash" = String, Path, description = "16 hex digits")),
+    responses((status = 200, body = String, content_type = "text/plain")))]
 pub(super) async fn get_rules(
     State(api): State<Arc<Api>>,
     Checked(Path(hash)): Checked<Path<String>>,

@@ -2,17 +2,19 @@
 //!
 //! In: requests. Out: JSON (bodies in [`astro_shared::api`]), replay files, metrics.
 //! *Invariant:* knows `store`, `directory`, the [`Hosts`] border and the [`Gate`] for WebSockets, never `host`.
-//! *Invariant:* every refusal is an `ErrorBody` with a stable code; see [`error`].
+//! *Invariant:* every refusal is a `Problem` with a stable code; see [`error`].
 //! *Invariant:* whatever a peer can feed has a limit: times in [`serve`], connections and joins in [`limits`],
 //! bodies here. `/healthz` and `/readyz` have no limit of their own.
 //! Start reading at [`routes`]; a request goes route → extractor → handler → store.
 
+pub mod access;
 pub mod admin;
 mod connections;
 pub mod error;
 pub mod fleet_key;
 pub mod limits;
 mod matches;
+mod openapi;
 mod ops;
 pub mod peer;
 pub mod play;
@@ -27,10 +29,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::middleware::from_fn_with_state;
+use axum::response::IntoResponse;
 use axum::routing::{get, post};
+use axum::{Extension, Router};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 use crate::assets::Rulebook;
 use crate::directory::Directory;
@@ -38,10 +43,12 @@ use crate::hosts::{Hosts, Results};
 use crate::store::Store;
 use crate::telemetry::Metrics;
 use crate::transport::websocket::Gate;
+use access::{Access, Endpoint};
 use admin::Operators;
 use error::ApiError;
 use fleet_key::FleetKey;
 use limits::{Joins, Limits};
+use openapi::Description;
 use play::Origin;
 use quickplay::Quickplay;
 use reads::Reads;
@@ -66,6 +73,7 @@ Astro Party: a game server for fast 2D ship battles.
   GET  /v1/play                   the match itself, over a WebSocket
   GET  /v1/rules/{hash}           rules and arena of a match as RON
   GET  /healthz /readyz /version
+  GET  /docs /openapi.json        everything here, described
 
 Bots to play against the server:
 
@@ -108,34 +116,67 @@ pub fn ops_routes(api: Arc<Api>) -> Router {
         .with_state(api)
 }
 
-/// All public routes on one page.
+/// All public endpoints on one page, each with its row of who may call it.
+pub fn endpoints(api: &Arc<Api>) -> Vec<Endpoint> {
+    let reads = |routes, access| {
+        let limit = from_fn_with_state(Arc::clone(api), reads::limit);
+        Endpoint::new(routes, access).with(|router| router.route_layer(limit))
+    };
+    let results_limit = DefaultBodyLimit::max(RESULTS_BYTES_MAX);
+    vec![
+        Endpoint::new(routes!(get_front_page), Access::ANYBODY),
+        Endpoint::new(routes!(get_openapi), Access::ANYBODY),
+        Endpoint::new(routes!(get_docs), Access::ANYBODY),
+        Endpoint::new(routes!(ops::healthz), Access::ANYBODY),
+        Endpoint::new(routes!(ops::readyz), Access::ANYBODY),
+        Endpoint::new(routes!(ops::version), Access::ANYBODY),
+        Endpoint::new(routes!(quickplay::post_quickplay), Access::ANYBODY),
+        Endpoint::new(routes!(quickplay::post_ticket), Access::ANYBODY),
+        Endpoint::new(routes!(play::get_play), Access::ANYBODY),
+        Endpoint::new(routes!(watch::post_watch), Access::ANYBODY),
+        reads(routes!(watch::list_running), Access::ANYBODY),
+        reads(routes!(matches::list_matches), Access::ANYBODY),
+        reads(routes!(matches::get_match), Access::ANYBODY),
+        reads(routes!(matches::get_replay), Access::ANYBODY),
+        Endpoint::new(routes!(matches::get_rules), Access::ANYBODY),
+        Endpoint::new(routes!(results::post_results), Access::HOST).with(|router| router.layer(results_limit)),
+    ]
+}
+
+/// The public listener's router, and what it says of itself.
 pub fn routes(api: Arc<Api>) -> Router {
-    let internal = Router::new()
-        .route("/internal/v1/results", post(results::post_results))
-        .layer(DefaultBodyLimit::max(RESULTS_BYTES_MAX));
-    let reads = Router::new()
-        .route("/v1/matches", get(matches::list_matches))
-        .route("/v1/matches/{id}", get(matches::get_match))
-        .route("/v1/matches/{id}/replay", get(matches::get_replay))
-        .route("/v1/matches/running", get(watch::list_running))
-        .route_layer(from_fn_with_state(Arc::clone(&api), reads::limit));
-    Router::new()
-        .route("/", get(FRONT_PAGE))
-        .route("/v1/play", get(play::get_play))
-        .route("/v1/quickplay", post(quickplay::post_quickplay))
-        .merge(reads)
-        .route("/v1/matches/{id}/watch", post(watch::post_watch))
-        .route("/v1/matches/{id}/tickets", post(quickplay::post_ticket))
-        .route("/v1/rules/{hash}", get(matches::get_rules))
-        .route("/healthz", get(ops::healthz))
-        .route("/readyz", get(ops::readyz))
-        .route("/version", get(ops::version))
+    let mut endpoints = endpoints(&api);
+    let begun = OpenApiRouter::with_openapi(openapi::begin(&api.parts.public_url));
+    let described =
+        endpoints.iter_mut().fold(begun, |router, endpoint| router.routes(std::mem::take(&mut endpoint.routes)));
+    let (router, mut openapi) = described.split_for_parts();
+    openapi::describe(&mut openapi, &endpoints);
+    let description = Arc::new(Description::new(&openapi, &endpoints));
+    router
+        .layer(Extension(description))
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
-        .merge(internal)
         .fallback(async || ApiError::NotFound)
         .method_not_allowed_fallback(async || ApiError::MethodNotAllowed)
         .layer(from_fn_with_state(Arc::clone(&api), request::observe))
         .with_state(api)
+}
+
+/// What there is.
+#[utoipa::path(get, path = "/", tag = "operation", responses((status = 200, body = String, content_type = "text/plain")))]
+async fn get_front_page() -> &'static str {
+    FRONT_PAGE
+}
+
+/// This description.
+#[utoipa::path(get, path = "/openapi.json", tag = "operation", responses((status = 200, body = Object)))]
+async fn get_openapi(Extension(description): Extension<Arc<Description>>) -> impl IntoResponse {
+    description.json()
+}
+
+/// This description, for people.
+#[utoipa::path(get, path = "/docs", tag = "operation", responses((status = 200, body = String, content_type = "text/html")))]
+async fn get_docs(Extension(description): Extension<Arc<Description>>) -> impl IntoResponse {
+    description.page()
 }
 
 /// What the service is made of.

@@ -24,13 +24,15 @@ use crate::telemetry::CONTENT_TYPE;
 /// A store that takes longer for one row is not ready.
 const PING_WITHIN: Duration = Duration::from_secs(1);
 
-/// `GET /healthz`
+/// Whether a restart would not help.
+#[utoipa::path(get, path = "/healthz", tag = "operation", responses((status = 200, body = String, content_type = "text/plain")))]
 pub(super) async fn healthz(State(api): State<Arc<Api>>) -> Result<&'static str, ApiError> {
     let stale = api.parts.metrics.stale_shards(Instant::now());
     if stale.is_empty() { Ok("healthy\n") } else { Err(ApiError::Stuck(stale)) }
 }
 
-/// `GET /readyz`
+/// Whether players may be sent here.
+#[utoipa::path(get, path = "/readyz", tag = "operation", responses((status = 200, body = String, content_type = "text/plain")))]
 pub(super) async fn readyz(State(api): State<Arc<Api>>) -> Result<&'static str, ApiError> {
     if api.draining() {
         return Err(ApiError::NotReady("the server is shutting down"));
@@ -57,7 +59,8 @@ pub(super) async fn metrics(State(api): State<Arc<Api>>) -> impl IntoResponse {
     ([(header::CONTENT_TYPE, CONTENT_TYPE)], api.parts.metrics.render())
 }
 
-/// `GET /version`
+/// Which program answers.
+#[utoipa::path(get, path = "/version", tag = "operation", responses((status = 200, body = Version)))]
 pub(super) async fn version(State(api): State<Arc<Api>>) -> Json<Version> {
     Json(Version {
         version: env!("CARGO_PKG_VERSION").into(),

@@ -98,7 +98,8 @@ fn host(url: &str) -> Option<&str> {
     Some(&authority[..end]).filter(|host| !host.is_empty())
 }
 
-/// `GET /v1/play`
+/// A match over a WebSocket: PROTOCOL.md.
+#[utoipa::path(get, path = "/v1/play", tag = "play", responses((status = 101, description = "A WebSocket")))]
 pub(super) async fn get_play(
     State(api): State<Arc<Api>>,
     peer: Option<Extension<Peer>>,

@@ -225,7 +225,8 @@ fn drop_if_empty(open: &mut HashMap<Wish, VecDeque<Open>>, wish: &Wish) {
     }
 }
 
-/// `POST /v1/quickplay`
+/// Joins the oldest open match with the same wish, or opens one.
+#[utoipa::path(post, path = "/v1/quickplay", tag = "play", request_body = QuickplayRequest, responses((status = 200, body = TicketAnswer)))]
 pub(super) async fn post_quickplay(
     State(api): State<Arc<Api>>,
     pass: Pass,
@@ -258,7 +259,9 @@ pub(super) async fn post_quickplay(
     Ok(Json(api.ticket_answer(match_id, (seats, rules_hash), &ticket)))
 }
 
-/// `POST /v1/matches/{id}/tickets`
+/// A fresh ticket for a seat already held.
+#[utoipa::path(post, path = "/v1/matches/{id}/tickets", tag = "play", params(("id" = MatchId, Path, description = "The match")),
+    request_body = TicketRequest, responses((status = 200, body = TicketAnswer)))]
 pub(super) async fn post_ticket(
     State(api): State<Arc<Api>>,
     pass: Pass,

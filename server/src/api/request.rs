@@ -33,6 +33,16 @@ const UNMATCHED: &str = "unmatched";
 #[derive(Clone, Copy, Debug)]
 pub struct FromProxy;
 
+tokio::task_local! {
+    /// The id of the request that is being answered.
+    static CURRENT_ID: String;
+}
+
+/// The id of the request that is being answered; `None` outside of any.
+pub(super) fn current_id() -> Option<String> {
+    CURRENT_ID.try_with(Clone::clone).ok()
+}
+
 /// Middleware around all routes.
 pub(super) async fn observe(State(api): State<Arc<Api>>, request: Request, next: Next) -> Response {
     let request_id = request_id(&request);
@@ -49,10 +59,13 @@ pub(super) async fn observe(State(api): State<Arc<Api>>, request: Request, next:
         otel.status_code = field::Empty,
     );
     let mut watch = Watch { metrics: &api.parts.metrics, route, method, began: Instant::now(), status: None };
-    let mut response = match timeout(REQUEST_WITHIN, next.run(request).instrument(span.clone())).await {
-        Ok(response) => response,
-        Err(_) => ApiError::Timeout.into_response(),
+    let answer = async {
+        match timeout(REQUEST_WITHIN, next.run(request)).await {
+            Ok(response) => response,
+            Err(_) => ApiError::Timeout.into_response(),
+        }
     };
+    let mut response = CURRENT_ID.scope(request_id.clone(), answer.instrument(span.clone())).await;
     watch.answered(&response, &span);
     if let Ok(id) = HeaderValue::from_str(&request_id) {
         response.headers_mut().insert(REQUEST_ID, id);

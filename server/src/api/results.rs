@@ -67,8 +67,10 @@ impl Results for StoreResults {
     }
 }
 
-/// `POST /internal/v1/results`: a body made by [`records::encode_batch`]. 204 when stored; 409 when some
+/// Results of finished matches, from a host: a body made by `records::encode_batch`. 204 when stored; 409 when some
 /// contradict what is stored (all others are stored; do not send again).
+#[utoipa::path(post, path = "/internal/v1/results", tag = "internal",
+    request_body(content = Vec<u8>, content_type = "application/octet-stream"), responses((status = 204)))]
 pub(super) async fn post_results(
     State(api): State<Arc<Api>>,
     _: FromFleet,

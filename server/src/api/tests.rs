@@ -5,7 +5,7 @@ use std::sync::Mutex;
 use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
-use astro_shared::api::{ErrorBody, MatchList, MatchSummary, RunningList, TicketAnswer, Version, WatchAnswer};
+use astro_shared::api::{MatchList, MatchSummary, Problem, RunningList, TicketAnswer, Version, WatchAnswer};
 use astro_shared::sim::units::{MatchId, Seat};
 use axum::body::{Body, to_bytes};
 use axum::http::{Request, StatusCode, header};
@@ -231,11 +231,11 @@ fn answer<T: DeserializeOwned>((status, body): (StatusCode, Vec<u8>)) -> Result<
     if status == StatusCode::OK { Ok(serde_json::from_slice(&body).unwrap()) } else { Err(refusal(status, &body)) }
 }
 
-/// Every refusal is an `ErrorBody` with a sentence in it.
+/// Every refusal is a `Problem` with a sentence in it.
 fn refusal(status: StatusCode, body: &[u8]) -> (u16, String) {
     let text = String::from_utf8_lossy(body);
-    let error: ErrorBody = serde_json::from_slice(body).unwrap_or_else(|_| panic!("{status} with {text:?}"));
-    assert!(!error.message.is_empty());
+    let error: Problem = serde_json::from_slice(body).unwrap_or_else(|_| panic!("{status} with {text:?}"));
+    assert!(!error.detail.is_empty());
     (status.as_u16(), error.code)
 }
 
@@ -336,8 +336,8 @@ fn an_address_that_asks_too_often_is_told_which_limit_and_when_to_come_back() {
             let (status, headers, body) = ask([192, 0, 2, 1], path).await;
             assert_eq!(refusal(status, &body), refused(429, "too_many_requests"), "{path}");
             assert_eq!(headers[header::RETRY_AFTER], "1");
-            let body: ErrorBody = serde_json::from_slice(&body).unwrap();
-            assert!(body.message.contains("joins_per_minute_per_address"), "{}", body.message);
+            let body: Problem = serde_json::from_slice(&body).unwrap();
+            assert!(body.detail.contains("joins_per_minute_per_address"), "{}", body.detail);
         }
         assert_eq!(ask([192, 0, 2, 2], "/v1/quickplay").await.0, StatusCode::OK);
         for path in ["/healthz", "/readyz", "/version", "/v1/matches"] {
@@ -578,5 +578,27 @@ fn a_group_has_its_match_for_itself_and_shown_at_once_strangers_are_listed_and_s
         let watch = async |id| answer::<WatchAnswer>(stage.post(&format!("/v1/matches/{id}/watch"), "{}").await);
         assert_eq!(watch(open).await.unwrap().delay_seconds, 10);
         assert_eq!(watch(private).await.unwrap().delay_seconds, 0, "who knows its id may watch it");
+    });
+}
+
+/// Broken by an endpoint whose handler says another path than its row, or a document that leaves one out.
+#[test]
+fn the_description_names_every_endpoint_and_every_refusal_is_a_problem() {
+    block_on(async {
+        let stage = Stage::open().await;
+        let (status, body) = stage.get("/openapi.json").await;
+        assert_eq!(status, StatusCode::OK);
+        let document: serde_json::Value = serde_json::from_slice(&body).unwrap();
+        assert_eq!(document["openapi"], "3.1.0");
+        for endpoint in super::endpoints(&stage.api) {
+            let operation = &document["paths"][&endpoint.path][endpoint.method.as_str().to_lowercase()];
+            let default = &operation["responses"]["default"]["content"]["application/problem+json"]["schema"]["$ref"];
+            assert_eq!(default, "#/components/schemas/Problem", "{} {}", endpoint.method, endpoint.path);
+            let is_open = operation.get("security").is_none();
+            assert_eq!(is_open, endpoint.access.is_open(), "{} {}", endpoint.method, endpoint.path);
+        }
+        let (status, page) = stage.get("/docs").await;
+        let page = String::from_utf8(page).unwrap();
+        assert!(status.is_success() && page.contains("GET /v1/matches/{id}") && !page.contains("<script"));
     });
 }

@@ -25,7 +25,9 @@ use crate::hosts::HostError;
 /// Matches in one list at most.
 const RUNNING_MAX: u32 = 100;
 
-/// `POST /v1/matches/{id}/watch`
+/// A place among the spectators of a running match.
+#[utoipa::path(post, path = "/v1/matches/{id}/watch", tag = "play", params(("id" = MatchId, Path, description = "The match")),
+    request_body = Option<WatchRequest>, responses((status = 200, body = WatchAnswer)))]
 pub(super) async fn post_watch(
     State(api): State<Arc<Api>>,
     pass: Pass,
@@ -51,7 +53,8 @@ pub(super) async fn post_watch(
     }))
 }
 
-/// `GET /v1/matches/running?limit=`
+/// Running matches that may be watched, newest first.
+#[utoipa::path(get, path = "/v1/matches/running", tag = "matches", params(ListQuery), responses((status = 200, body = RunningList)))]
 pub(super) async fn list_running(
     State(api): State<Arc<Api>>,
     Checked(Query(query)): Checked<Query<ListQuery>>,

@@ -23,6 +23,7 @@ pub const GROUP_CHARS_MAX: usize = 32;
 /// Rules are the preset with arena and overrides put in; who spells them otherwise and means the same meets.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct QuickplayRequest {
     pub name: String,
     pub mode: String,
@@ -45,6 +46,7 @@ pub struct QuickplayRequest {
 
 /// Answer to quickplay and to a ticket request.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct TicketAnswer {
     pub match_id: MatchId,
     pub seat: u8,
@@ -69,6 +71,7 @@ pub struct TicketAnswer {
 /// `POST /v1/matches/{id}/tickets`: a fresh ticket for a seat already held.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct TicketRequest {
     pub seat_secret: String,
 }
@@ -76,10 +79,12 @@ pub struct TicketRequest {
 /// `POST /v1/matches/{id}/watch`: a place among the spectators of a running match. The body may be left out.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct WatchRequest {}
 
 /// Answer to a request to watch.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct WatchAnswer {
     pub match_id: MatchId,
     /// Seats of the match in all.
@@ -102,6 +107,7 @@ pub struct WatchAnswer {
 
 /// A match that may be watched, as `GET /v1/matches/running` lists it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct RunningMatch {
     pub match_id: MatchId,
     pub mode: String,
@@ -118,12 +124,14 @@ pub struct RunningMatch {
 
 /// `GET /v1/matches/running?limit=`: newest first. Private matches are not in it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct RunningList {
     pub matches: Vec<RunningMatch>,
 }
 
 /// A finished match, as `GET /v1/matches/{id}` answers it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct MatchSummary {
     pub match_id: MatchId,
     pub mode: String,
@@ -146,6 +154,7 @@ pub struct MatchSummary {
 
 /// One seat of a finished match.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct SeatSummary {
     pub seat: u8,
     pub name: String,
@@ -165,19 +174,34 @@ pub struct SeatSummary {
 
 /// `GET /v1/matches?limit=`: newest first.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct MatchList {
     pub matches: Vec<MatchSummary>,
 }
 
-/// Any refusal: `code` is stable for programs, `message` is for people.
+/// Media type of a [`Problem`].
+pub const PROBLEM_TYPE: &str = "application/problem+json";
+
+/// Any refusal, as RFC 9457 has it: `code` is stable for programs, `detail` is for people.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ErrorBody {
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Problem {
+    /// Always `about:blank`: `code` says which problem it is.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// The status in words.
+    pub title: String,
+    pub status: u16,
+    pub detail: String,
     pub code: String,
-    pub message: String,
+    /// What to look for in the server's log; also in the header `x-request-id`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request_id: Option<String>,
 }
 
 /// `GET /version`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Version {
     pub version: String,
     pub commit: String,

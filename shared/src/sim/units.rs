@@ -89,6 +89,7 @@ impl fmt::Display for Seat {
 
 /// Names one match everywhere: URLs, logs, replays, the store. Written as a UUID.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema), schema(value_type = String, format = "uuid"))]
 pub struct MatchId(pub u128);
 
 impl fmt::Display for MatchId {

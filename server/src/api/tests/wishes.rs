@@ -10,8 +10,8 @@ fn wish(more: Value) -> Value {
 }
 
 fn message((status, body): (StatusCode, Vec<u8>)) -> (u16, String, String) {
-    let error: ErrorBody = serde_json::from_slice(&body).unwrap();
-    (status.as_u16(), error.code, error.message)
+    let error: Problem = serde_json::from_slice(&body).unwrap();
+    (status.as_u16(), error.code, error.detail)
 }
 
 /// Broken by overrides that open the preset's match, by matches that are told apart although their rules are equal, or by

@@ -25,6 +25,7 @@ macro_rules! overrides {
         /// Every override there is; what is absent stays as in the preset.
         #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
         #[serde(deny_unknown_fields)]
+        #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
         pub struct Overrides { $(
             $(#[$attribute])*
             #[serde(default, skip_serializing_if = "Option::is_none")]
