@@ -12,6 +12,7 @@ pub mod admin;
 mod connections;
 pub mod error;
 pub mod fleet_key;
+mod headers;
 pub mod limits;
 mod matches;
 mod openapi;
@@ -157,7 +158,9 @@ pub fn routes(api: Arc<Api>) -> Router {
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .fallback(async || ApiError::NotFound)
         .method_not_allowed_fallback(async || ApiError::MethodNotAllowed)
+        .layer(headers::cross_origin(&api))
         .layer(from_fn_with_state(Arc::clone(&api), request::observe))
+        .layer(from_fn_with_state(Arc::clone(&api), headers::protect))
         .with_state(api)
 }
 

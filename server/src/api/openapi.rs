@@ -10,6 +10,9 @@ use std::fmt::Write as _;
 use astro_shared::api::{PROBLEM_TYPE, Problem};
 use axum::http::header;
 use axum::response::IntoResponse;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use sha2::{Digest, Sha256};
 use utoipa::PartialSchema as _;
 use utoipa::ToSchema as _;
 use utoipa::openapi::path::{Operation, PathItem};
@@ -28,12 +31,16 @@ const STYLE: &str = include_str!("docs.css");
 pub struct Description {
     json: String,
     page: String,
+    /// Lets the page have its own style and nothing else.
+    policy: String,
 }
 
 impl Description {
     pub(super) fn new(openapi: &OpenApi, endpoints: &[Endpoint]) -> Description {
         let json = openapi.to_pretty_json().expect("a document of strings and maps");
-        Description { page: page(openapi, endpoints), json }
+        let style = BASE64.encode(Sha256::digest(STYLE));
+        let policy = format!("default-src 'none'; style-src 'sha256-{style}'; frame-ancestors 'none'; base-uri 'none'");
+        Description { page: page(openapi, endpoints), json, policy }
     }
 
     pub(super) fn json(&self) -> impl IntoResponse + use<> {
@@ -41,7 +48,8 @@ impl Description {
     }
 
     pub(super) fn page(&self) -> impl IntoResponse + use<> {
-        ([(header::CONTENT_TYPE, "text/html; charset=utf-8")], self.page.clone())
+        let content_type = (header::CONTENT_TYPE, "text/html; charset=utf-8".to_owned());
+        ([content_type, (header::CONTENT_SECURITY_POLICY, self.policy.clone())], self.page.clone())
     }
 }
 

@@ -81,7 +81,7 @@ impl fmt::Display for Origin {
     }
 }
 
-fn may_connect(asking: &str, public_url: &str, others: &[Origin]) -> bool {
+pub(super) fn may_connect(asking: &str, public_url: &str, others: &[Origin]) -> bool {
     let same_host = host(asking).zip(host(public_url)).is_some_and(|(asking, own)| asking.eq_ignore_ascii_case(own));
     let is_listed = |other: &Origin| match other {
         Origin::Any => true,

@@ -156,7 +156,7 @@ impl Hosts for Counting {
     }
 }
 
-struct Stage {
+pub(super) struct Stage {
     api: Arc<Api>,
     hosts: Arc<Counting>,
     spool_healthy: Arc<AtomicBool>,
@@ -164,7 +164,7 @@ struct Stage {
 }
 
 impl Stage {
-    async fn open() -> Stage {
+    pub(super) async fn open() -> Stage {
         Stage::limited(Limits::default()).await
     }
 
@@ -194,7 +194,7 @@ impl Stage {
         Stage { api, hosts, spool_healthy, _folder: folder }
     }
 
-    async fn send(&self, request: Request<Body>) -> (StatusCode, header::HeaderMap, Vec<u8>) {
+    pub(super) async fn send(&self, request: Request<Body>) -> (StatusCode, header::HeaderMap, Vec<u8>) {
         self.send_to(routes(Arc::clone(&self.api)), request).await
     }
 
