@@ -174,3 +174,34 @@ fn anchor(endpoint: &Endpoint) -> String {
 fn escape(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }
+
+#[cfg(test)]
+mod tests {
+    use axum::http::StatusCode;
+
+    use super::super::tests::Stage;
+    use crate::store::tests::block_on;
+
+    /// Broken by an endpoint whose handler says another path than its row, or a document that leaves one out.
+    #[test]
+    fn the_description_names_every_endpoint_and_every_refusal_is_a_problem() {
+        block_on(async {
+            let stage = Stage::open().await;
+            let (status, body) = stage.get("/openapi.json").await;
+            assert_eq!(status, StatusCode::OK);
+            let document: serde_json::Value = serde_json::from_slice(&body).unwrap();
+            assert_eq!(document["openapi"], "3.1.0");
+            for endpoint in super::super::endpoints(&stage.api) {
+                let operation = &document["paths"][&endpoint.path][endpoint.method.as_str().to_lowercase()];
+                let default =
+                    &operation["responses"]["default"]["content"]["application/problem+json"]["schema"]["$ref"];
+                assert_eq!(default, "#/components/schemas/Problem", "{} {}", endpoint.method, endpoint.path);
+                let is_open = operation.get("security").is_none();
+                assert_eq!(is_open, endpoint.access.is_open(), "{} {}", endpoint.method, endpoint.path);
+            }
+            let (status, page) = stage.get("/docs").await;
+            let page = String::from_utf8(page).unwrap();
+            assert!(status.is_success() && page.contains("GET /v1/matches/{id}") && !page.contains("<script"));
+        });
+    }
+}

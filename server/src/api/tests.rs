@@ -205,7 +205,7 @@ impl Stage {
         (parts.status, parts.headers, to_bytes(body, usize::MAX).await.unwrap().to_vec())
     }
 
-    async fn get(&self, path: &str) -> (StatusCode, Vec<u8>) {
+    pub(super) async fn get(&self, path: &str) -> (StatusCode, Vec<u8>) {
         let (status, _, body) = self.send(Request::get(path).body(Body::empty()).unwrap()).await;
         (status, body)
     }
@@ -578,27 +578,5 @@ fn a_group_has_its_match_for_itself_and_shown_at_once_strangers_are_listed_and_s
         let watch = async |id| answer::<WatchAnswer>(stage.post(&format!("/v1/matches/{id}/watch"), "{}").await);
         assert_eq!(watch(open).await.unwrap().delay_seconds, 10);
         assert_eq!(watch(private).await.unwrap().delay_seconds, 0, "who knows its id may watch it");
-    });
-}
-
-/// Broken by an endpoint whose handler says another path than its row, or a document that leaves one out.
-#[test]
-fn the_description_names_every_endpoint_and_every_refusal_is_a_problem() {
-    block_on(async {
-        let stage = Stage::open().await;
-        let (status, body) = stage.get("/openapi.json").await;
-        assert_eq!(status, StatusCode::OK);
-        let document: serde_json::Value = serde_json::from_slice(&body).unwrap();
-        assert_eq!(document["openapi"], "3.1.0");
-        for endpoint in super::endpoints(&stage.api) {
-            let operation = &document["paths"][&endpoint.path][endpoint.method.as_str().to_lowercase()];
-            let default = &operation["responses"]["default"]["content"]["application/problem+json"]["schema"]["$ref"];
-            assert_eq!(default, "#/components/schemas/Problem", "{} {}", endpoint.method, endpoint.path);
-            let is_open = operation.get("security").is_none();
-            assert_eq!(is_open, endpoint.access.is_open(), "{} {}", endpoint.method, endpoint.path);
-        }
-        let (status, page) = stage.get("/docs").await;
-        let page = String::from_utf8(page).unwrap();
-        assert!(status.is_success() && page.contains("GET /v1/matches/{id}") && !page.contains("<script"));
     });
 }
