@@ -157,7 +157,7 @@ impl Hosts for Counting {
 }
 
 pub(super) struct Stage {
-    api: Arc<Api>,
+    pub(super) api: Arc<Api>,
     hosts: Arc<Counting>,
     spool_healthy: Arc<AtomicBool>,
     _folder: Folder,
