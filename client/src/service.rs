@@ -341,7 +341,9 @@ pub(crate) mod tests {
 
     #[test]
     fn busy_is_told_from_wrong_and_from_gone() {
-        let error = r#"{"code":"full","message":"every shard is full"}"#.to_owned();
+        let error =
+            r#"{"type":"about:blank","title":"Busy","status":503,"detail":"every shard is full","code":"full"}"#
+                .to_owned();
         let base = serve(vec![(503, "retry-after: 7\r\n", error.clone()), (400, "", error), (404, "", String::new())]);
         let service = Service::new(&base, 1);
         let busy = service.metrics(&base).unwrap_err();
