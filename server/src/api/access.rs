@@ -1,8 +1,9 @@
 //! Who may call what: one row an endpoint, which no endpoint can be without.
 //!
-//! In: an endpoint's handler and its row. Out: the router, its description, the table that tests walk.
+//! In: an endpoint's handler and its row. Out: the router, and what its description says of callers.
 //! *Invariant:* every public route is made by [`Endpoint::new`], which asks for a row; so one without does not build.
 //! *Invariant:* a row says what callers meet before the request itself is looked at: who is let in may still ask for nonsense.
+//! It enforces nothing: extractors do (`FromFleet` for hosts), and the test below calls every endpoint without credentials.
 //! Start reading at [`Access`].
 
 use std::sync::Arc;
@@ -143,23 +144,32 @@ impl Endpoint {
     }
 }
 
-/// The table, for people.
-pub fn table(endpoints: &[Endpoint]) -> String {
-    let mut out = format!("{:<7}{:<44}", "", "");
-    CallerKind::ALL.iter().for_each(|kind| out += &format!("{:<11}", format!("{kind:?}").to_lowercase()));
-    for endpoint in endpoints {
-        out += &format!("\n{:<7}{:<44}", endpoint.method, endpoint.path);
-        for kind in CallerKind::ALL {
-            let met = endpoint.access.of(kind).status().map_or_else(|| "yes".into(), |status| status.to_string());
-            out += &format!("{met:<11}");
-        }
-    }
-    out
-}
-
 #[cfg(test)]
 mod tests {
+    use axum::body::Body;
+    use axum::http::{Request, StatusCode};
+
+    use super::super::tests::Stage;
     use super::*;
+    use crate::store::tests::block_on;
+
+    /// Broken by a handler that lets in whom its row keeps out, or asks for credentials where the row asks for none.
+    #[test]
+    fn without_credentials_every_endpoint_does_as_its_row_says() {
+        block_on(async {
+            let stage = Stage::open().await;
+            for endpoint in super::super::endpoints(&stage.api) {
+                let path = endpoint.path.replace("{id}", "0192f00d-aaaa-7bbb-8ccc-ddddeeeeffff");
+                let request =
+                    Request::builder().method(&endpoint.method).uri(path.replace("{hash}", "0000000000000001"));
+                let (status, _, _) = stage.send(request.body(Body::empty()).unwrap()).await;
+                let met = endpoint.access.of(CallerKind::Nobody);
+                let is_kept_out = [StatusCode::UNAUTHORIZED, StatusCode::FORBIDDEN].contains(&status);
+                assert_eq!(is_kept_out, met != Met::Served, "{} {}: {status}", endpoint.method, endpoint.path);
+                assert!(!is_kept_out || met.status() == Some(status.as_u16()), "{}: {status}", endpoint.path);
+            }
+        });
+    }
 
     /// Broken by a row in which somebody below may do more than somebody above.
     #[test]

@@ -8,6 +8,7 @@
 use std::fmt::Write as _;
 
 use astro_shared::api::{PROBLEM_TYPE, Problem};
+use axum::body::Bytes;
 use axum::http::header;
 use axum::response::IntoResponse;
 use base64::Engine as _;
@@ -29,18 +30,18 @@ const STYLE: &str = include_str!("docs.css");
 /// What `/openapi.json` and `/docs` answer, made once.
 #[derive(Clone, Debug)]
 pub struct Description {
-    json: String,
-    page: String,
+    json: Bytes,
+    page: Bytes,
     /// Lets the page have its own style and nothing else.
     policy: String,
 }
 
 impl Description {
     pub(super) fn new(openapi: &OpenApi, endpoints: &[Endpoint]) -> Description {
-        let json = openapi.to_pretty_json().expect("a document of strings and maps");
+        let json = openapi.to_pretty_json().expect("a document of strings and maps").into();
         let style = BASE64.encode(Sha256::digest(STYLE));
         let policy = format!("default-src 'none'; style-src 'sha256-{style}'; frame-ancestors 'none'; base-uri 'none'");
-        Description { page: page(openapi, endpoints), json, policy }
+        Description { page: page(openapi, endpoints).into(), json, policy }
     }
 
     pub(super) fn json(&self) -> impl IntoResponse + use<> {
