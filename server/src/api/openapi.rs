@@ -126,7 +126,8 @@ fn page(openapi: &OpenApi, endpoints: &[Endpoint]) -> String {
         }
         let served = CallerKind::ALL.iter().filter(|kind| endpoint.access.of(**kind).status().is_none());
         let served: Vec<_> = served.map(|kind| format!("{kind:?}").to_lowercase()).collect();
-        let _ = write!(out, "<p>For: {}</p></section>", served.join(", "));
+        let served = if endpoint.access.is_open() { "anybody".into() } else { served.join(", ") };
+        let _ = write!(out, "<p>For: {}</p></section>", served);
     }
     let schemas = openapi.components.as_ref().map(|components| serde_json::json!(components.schemas));
     out += "<h2 id=schemas>Bodies</h2>";
